@@ -1,0 +1,139 @@
+"""HostView: the part of the resources that one host needs, and the frames that keep it current.
+
+Computed by the feed, held by the agent. A view is a set of keyed items; a frame replaces some, removes
+others, and carries the revision at which the view is then right. Group documents come without
+descriptions; members carry all their groups, since their identity is the whole set.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, TypeAlias
+
+from stockade.model.addresses import Address, MacAddress
+from stockade.model.change import Revision
+from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId, SecurityGroupId
+from stockade.model.rule import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class ViewGroup:
+    """The rules of a group that a local interface is in."""
+
+    id: SecurityGroupId
+    name: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewMember:
+    """An interface that local policy may have to recognise or reach: wherever it lives, whatever its host.
+
+    `vpc` is the network's number; `host` tells where its packets go.
+    """
+
+    interface: NetworkInterfaceId
+    vpc: int
+    addresses: tuple[Address, ...]
+    groups: tuple[SecurityGroupId, ...]
+    host: HostId
+    public: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ViewInterface:
+    """An interface of this host: what the datapath, the resolver and the metadata service need."""
+
+    id: NetworkInterfaceId
+    number: int
+    account: AccountId
+    vpc: int
+    classic: bool
+    network: IPv4Network  # on-link range that the instance configures: its subnet, or the classic network
+    mac: MacAddress
+    addresses: tuple[Address, ...]
+    groups: tuple[SecurityGroupId, ...]
+    public: IPv4Address | None
+    source_dest_check: bool
+    instance: InstanceId | None
+
+
+@dataclass(frozen=True, slots=True)
+class ViewInstance:
+    """An instance of this host: what launch and metadata need. `running` False: it is to be removed."""
+
+    id: InstanceId
+    account: AccountId
+    interface: NetworkInterfaceId
+    running: bool
+    image: str
+    recipe: str
+    type: str
+    zone: str
+    region: str
+    reservation: str
+    launch_index: int
+    key_name: str | None
+    public_key: str | None
+    user_data: bytes | None
+    group_names: tuple[str, ...]
+
+
+ViewItem: TypeAlias = ViewGroup | ViewMember | ViewInterface | ViewInstance
+ViewKey: TypeAlias = tuple[str, str]
+"""("group" | "member" | "interface" | "instance", id)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A change of a view. `whole`: the view is replaced, nothing of the old one stays."""
+
+    revision: Revision
+    put: tuple[ViewItem, ...] = ()
+    removed: tuple[ViewKey, ...] = ()
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """One host's view at one revision."""
+
+    host: HostId
+    revision: Revision = Revision(0)  # noqa: RUF009 - a NewType call is the number itself
+    groups: Mapping[SecurityGroupId, ViewGroup] = field(default_factory=dict)
+    members: Mapping[NetworkInterfaceId, ViewMember] = field(default_factory=dict)
+    interfaces: Mapping[NetworkInterfaceId, ViewInterface] = field(default_factory=dict)
+    instances: Mapping[InstanceId, ViewInstance] = field(default_factory=dict)
+
+
+def key_of(item: ViewItem) -> ViewKey:
+    """The key an item is kept under."""
+    match item:
+        case ViewGroup():
+            return ("group", item.id)
+        case ViewMember():
+            return ("member", item.interface)
+        case ViewInterface():
+            return ("interface", item.id)
+        case ViewInstance():
+            return ("instance", item.id)
+
+
+def apply_frame(view: HostView, frame: Frame) -> HostView:
+    """The view after the frame. Removing what is not there is not an error."""
+    groups = {} if frame.whole else dict(view.groups)
+    members = {} if frame.whole else dict(view.members)
+    interfaces = {} if frame.whole else dict(view.interfaces)
+    instances = {} if frame.whole else dict(view.instances)
+    tables: dict[str, dict[Any, Any]] = {
+        "group": groups,
+        "member": members,
+        "interface": interfaces,
+        "instance": instances,
+    }
+    for kind, name in frame.removed:
+        tables[kind].pop(name, None)
+    for item in frame.put:
+        kind, name = key_of(item)
+        tables[kind][name] = item
+    return HostView(view.host, frame.revision, groups, members, interfaces, instances)
