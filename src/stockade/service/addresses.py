@@ -1,0 +1,1 @@
+"""Private and public addresses: handed out, taken back."""

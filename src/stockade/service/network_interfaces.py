@@ -1,0 +1,1 @@
+"""Network interfaces: how one comes to be, and how it goes."""
