@@ -1,0 +1,138 @@
+"""The agent: starts, watches and stops the loops of one host.
+
+    stream ─▶ PolicyLoop ─▶ datapath          (policy_loop.py)
+                  └─ view ─▶ InstanceLoop ─▶ driver     (instance_loop.py)
+    stream ◀─ Uplink ◀─ FlowLoop ◀─ datapath  (flow_loop.py)
+
+Everything it drives is handed in. A stream that ends (the control process died) stops nothing here: the last
+policy stays enforced, instances run on, and `attend` is called again with the next stream.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from stockade.agent.flow_loop import FlowLoop
+from stockade.agent.instance_loop import Hostname, InstanceLoop
+from stockade.agent.policy_loop import Compile, PolicyHealth, PolicyLoop
+from stockade.agent.serial import SerialCalls
+from stockade.agent.uplink import Uplink
+from stockade.agent.view_file import ViewFile
+from stockade.datapath.contract import Counters, Datapath
+from stockade.feed.contract import ViewStream
+from stockade.instances.contract import InstanceDriver
+from stockade.model.host_view import HostView
+from stockade.model.ids import HostId
+
+
+class Agent:
+    """One host's loops, made once per process."""
+
+    def __init__(
+        self,
+        host: HostId,
+        *,
+        datapath: Datapath,
+        driver: InstanceDriver,
+        compile_view: Compile,
+        run_directory: Path,
+        hostname: Hostname,
+        on_view: Callable[[HostView], None] = lambda _view: None,
+    ) -> None:
+        """`on_view` hears every view before it is applied: names and metadata must be right before a start."""
+        self._datapath = datapath
+        self._calls = SerialCalls("datapath")
+        self._uplink = Uplink()
+        self._kept = ViewFile(run_directory / "view", host)
+        self._on_view = on_view
+        self._policy = PolicyLoop(
+            self._kept.load() or HostView(host),
+            datapath=datapath,
+            calls=self._calls,
+            compile_view=compile_view,
+            uplink=self._uplink,
+            kept=self._kept,
+            on_view=self._view_changed,
+        )
+        self._instances = InstanceLoop(
+            driver,
+            datapath=datapath,
+            calls=self._calls,
+            policy=self._policy,
+            uplink=self._uplink,
+            hostname=hostname,
+        )
+        self._flows = FlowLoop(datapath, self._calls, self._uplink)
+        self._loops: list[asyncio.Task[None]] = []
+        self._told_instances = False
+
+    @property
+    def policy(self) -> PolicyHealth:
+        return self._policy.health
+
+    @property
+    def view(self) -> HostView:
+        return self._policy.view
+
+    @property
+    def running_instances(self) -> int:
+        return self._instances.running
+
+    @property
+    def lost_events(self) -> int:
+        return self._flows.lost
+
+    async def counters(self) -> Counters:
+        return await self._calls(self._datapath.counters)
+
+    async def restore(self) -> int:
+        """Enforce what was enforced when the last agent of this host ended, and police its instances again.
+
+        Before any control process is there. Returns how many instances run.
+        """
+        await self._policy.restore()
+        return await self._instances.adopt_running(self._policy.view)
+
+    def start(self) -> None:
+        """The loops run from here on; without a stream they have little to do."""
+        self._loops = [
+            asyncio.create_task(self._policy.run(), name="policy"),
+            asyncio.create_task(self._instances.run(), name="instances"),
+            asyncio.create_task(self._flows.run(), name="flows"),
+        ]
+
+    async def attend(self, stream: ViewStream) -> None:
+        """Follow this stream until it ends."""
+        await self._uplink.connect(stream)
+        self._told_instances = True
+        try:
+            await self._policy.read(stream.frames())
+        finally:
+            self._uplink.disconnect()
+
+    async def watch(self) -> None:
+        """Return when a loop ended, raising what ended it: a loop never ends of itself."""
+        done, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
+        for loop in done:
+            loop.result()
+
+    def device_removed(self) -> None:
+        """A network device of this host went: see at once whose it was."""
+        self._instances.look_again()
+
+    async def stop(self, remove_instances: bool) -> None:
+        """End the loops; `remove_instances` False leaves instances running and policed."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        if remove_instances:
+            await self._instances.remove_all()
+            self._kept.remove()
+        self._instances.close()
+        self._calls.close()
+
+    def _view_changed(self, view: HostView) -> None:
+        self._on_view(view)
+        # A restored view says what to enforce, not what to launch: only the control process asks for that.
+        if self._told_instances:
+            self._instances.view_changed(view)

@@ -1,0 +1,145 @@
+"""Frame -> view -> compile -> apply -> acknowledge the revision that the kernel now enforces.
+
+    feed ──frame──▶ queue ──all that wait──▶ view ──compile──▶ policy ──apply──▶ datapath
+                                               │                                   │
+                                               ├──▶ instance loop                  └──▶ keep, then ack
+
+A frame says when, not what to do: frames that queued up while a policy was applied become one view, one
+compilation and one apply. A policy that cannot be applied leaves the former one whole; it is reported and
+tried again, since what was wrong with it may be the host (memory, a map being emptied) and not the policy.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from stockade.agent.serial import SerialCalls
+from stockade.agent.uplink import Uplink
+from stockade.agent.view_file import ViewFile
+from stockade.datapath.contract import Applied, ApplyFailed, Datapath
+from stockade.model.change import Revision
+from stockade.model.host_view import Frame, HostView, apply_frame
+from stockade.policy.entries import HostPolicy
+
+_RETRY_S = 1.0
+
+Compile = Callable[[HostView], HostPolicy]
+
+
+@dataclass(slots=True)
+class PolicyHealth:
+    """What can be said about this host's policy. `failure` None: what was asked last is enforced."""
+
+    enforced: Revision = Revision(0)  # noqa: RUF009 - a NewType call is the number itself
+    applies: int = 0
+    last_apply_ms: float = 0.0
+    failure: str | None = None
+
+
+class PolicyLoop:
+    """Keeps the datapath equal to the view."""
+
+    def __init__(
+        self,
+        view: HostView,
+        *,
+        datapath: Datapath,
+        calls: SerialCalls,
+        compile_view: Compile,
+        uplink: Uplink,
+        kept: ViewFile,
+        on_view: Callable[[HostView], None],
+    ) -> None:
+        """`view` is what was restored (revision 0: nothing); `on_view` hears each view before it is applied."""
+        self._view = view
+        self._datapath = datapath
+        self._calls = calls
+        self._compile = compile_view
+        self._uplink = uplink
+        self._kept = kept
+        self._on_view = on_view
+        self._queue: list[Frame] = []
+        self._unkept: list[Frame] = []
+        self._arrived = asyncio.Event()
+        self._applied = asyncio.Condition()
+        self.health = PolicyHealth()
+
+    @property
+    def view(self) -> HostView:
+        return self._view
+
+    async def read(self, frames: AsyncIterator[Frame]) -> None:
+        """Take frames from a stream until it ends. One stream at a time."""
+        async for frame in frames:
+            self._queue.append(frame)
+            self._arrived.set()
+
+    async def run(self) -> None:
+        """Apply what arrives, for ever."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            self._take_queued()
+            while not await self._apply_view():
+                await self._retry_pause()
+
+    async def restore(self) -> Applied | None:
+        """Apply the view restored from disk, before any stream is there. None when there was none."""
+        if self._view.revision == 0:
+            return None
+        self._on_view(self._view)
+        return await self._calls(self._compile_and_apply, self._view)
+
+    async def enforced(self, revision: Revision) -> None:
+        """Return when this host enforces at least this revision."""
+        async with self._applied:
+            await self._applied.wait_for(lambda: self.health.enforced >= revision)
+
+    def _take_queued(self) -> None:
+        queued, self._queue = self._queue, []
+        view = self._view
+        for frame in queued:
+            if frame.whole:
+                # A new stream may belong to a store that was emptied: its revisions start anew.
+                self.health.enforced = min(self.health.enforced, Revision(max(frame.revision - 1, 0)))
+            view = apply_frame(view, frame)
+        self._view = view
+        self._unkept.extend(queued)
+        self._on_view(view)
+
+    async def _apply_view(self) -> bool:
+        view, frames = self._view, tuple(self._unkept)
+        try:
+            applied = await self._calls(self._compile_apply_and_keep, view, frames)
+        except ApplyFailed as err:
+            self.health.failure = str(err)
+            await self._uplink.failed(view.revision, str(err))
+            return False
+        del self._unkept[: len(frames)]
+        self.health.failure = None
+        self.health.applies += 1
+        self.health.last_apply_ms = applied.took_ms
+        async with self._applied:
+            self.health.enforced = view.revision
+            self._applied.notify_all()
+        await self._uplink.enforced(view.revision)
+        return True
+
+    async def _retry_pause(self) -> None:
+        """Until something new arrives, at most a second; what arrived is then part of the next try."""
+        try:
+            await asyncio.wait_for(self._arrived.wait(), _RETRY_S)
+        except TimeoutError:
+            return
+        self._arrived.clear()
+        self._take_queued()
+
+    def _compile_and_apply(self, view: HostView) -> Applied:
+        return self._datapath.apply(self._compile(view))
+
+    def _compile_apply_and_keep(self, view: HostView, frames: tuple[Frame, ...]) -> Applied:
+        applied = self._compile_and_apply(view)
+        # After the apply and before the acknowledgement: never restore what was not enforced, and never
+        # promise what would not be restored.
+        self._kept.keep(frames, view)
+        return applied

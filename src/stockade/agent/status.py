@@ -1,0 +1,41 @@
+"""What this host says about itself: small, whole, and safe to show to anybody who may reach the API."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+
+class Phase(Enum):
+    """How far `up` has come."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DEGRADED = "degraded"  # a policy could not be applied: the former one is enforced, the newest is not
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """One host. `enforcing` is the mode ("kernel", "none"); `proven_at` when packets last showed it."""
+
+    version: str
+    phase: Phase
+    enforcing: str
+    started_at: datetime
+    proven_at: datetime | None = None
+    instances: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    lost_events: int = 0
+    enforced_revision: int = 0
+    last_apply_ms: float = 0.0
+    failure: str | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it: names of enums, ISO 8601 times in UTC."""
+        fields = asdict(self)
+        fields["phase"] = self.phase.value
+        fields["started_at"] = self.started_at.isoformat()
+        fields["proven_at"] = self.proven_at.isoformat() if self.proven_at is not None else None
+        return fields

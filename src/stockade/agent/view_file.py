@@ -1,0 +1,80 @@
+"""The last view this host enforced, kept so that an agent can restore it with no control process in sight.
+
+A whole view, then the frames since; written before a revision is acknowledged, so what is restored is never
+older than what was promised. It lies in the run directory: it must outlive the process, not the kernel.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from stockade.model import plain
+from stockade.model.host_view import Frame, HostView, ViewItem, apply_frame
+from stockade.model.ids import HostId
+
+_MAX_FRAMES = 256  # then the file is written anew; bounds both its size and the time to read it
+
+
+class ViewFile:
+    """Frames as lines of JSON; the first one is whole."""
+
+    def __init__(self, path: Path, host: HostId) -> None:
+        self._path = path
+        self._host = host
+        self._frames = _MAX_FRAMES
+
+    def load(self) -> HostView | None:
+        """The view as it was last kept; None when there is none that can be read."""
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return None
+        view = HostView(self._host)
+        read = 0
+        # A torn last line is a frame that was never acknowledged; what precedes it is whole.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            for line in lines:
+                view = apply_frame(view, plain.parse(Frame, json.loads(line)))
+                read += 1
+        return view if read else None
+
+    def keep(self, frames: Sequence[Frame], view: HostView) -> None:
+        """`view` is what the frames made of the view kept before."""
+        whole = any(frame.whole for frame in frames)
+        self._frames += len(frames)
+        if whole or self._frames > _MAX_FRAMES:
+            self._write_whole(view)
+            return
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.writelines(_line(frame) for frame in frames)
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def _write_whole(self, view: HostView) -> None:
+        fresh = self._path.with_suffix(".new")
+        with open(fresh, "w", encoding="utf-8", opener=_private) as file:
+            file.write(_line(whole_frame(view)))
+        os.replace(fresh, self._path)
+        self._frames = 0
+
+
+def whole_frame(view: HostView) -> Frame:
+    """The one frame that makes this view out of nothing."""
+    items: tuple[ViewItem, ...] = (
+        *view.groups.values(),
+        *view.members.values(),
+        *view.interfaces.values(),
+        *view.instances.values(),
+    )
+    return Frame(view.revision, items, whole=True)
+
+
+def _line(frame: Frame) -> str:
+    return json.dumps(plain.form(frame), separators=(",", ":")) + "\n"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
