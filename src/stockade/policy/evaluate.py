@@ -1,0 +1,189 @@
+"""The verdict straight from the rules: slow, obvious, and the oracle of every other engine.
+
+It reads a HostView as a person would: who sends, who is meant, whose rules speak. Nothing here is shared
+with the compiler, so an error would have to be made twice to go unseen.
+
+    from an instance                                      from outside
+    ────────────────                                      ────────────
+    IPv6                          drop UNSUPPORTED        destination is nobody's
+    source is link-local          drop FOREIGN_REPLY        public address       drop NO_ROUTE
+    source is not the sender's    drop SPOOFED_ADDRESS    source is link-local   drop FOREIGN_REPLY
+    exactly a host service        pass, no rule asked     source is nobody's     drop SPOOFED_ADDRESS
+    to multicast, broadcast       drop MULTICAST          the ingress gate, with the destination now
+    to other link-local           drop NO_ROUTE           private and the source belonging to no group
+    ICMP redirect                 drop INVALID_STATE
+    the egress gate, with the destination as written
+    the way there:
+      a private address of the sender's network, here     source and its groups stay
+      a public address, sender classic, same network      source and its groups stay
+      a public address otherwise                          source becomes the sender's public address and
+                                                          belongs to no group; none: drop NO_PUBLIC_ADDRESS
+      anything else                                       drop NO_ROUTE
+    the ingress gate of whoever owns the destination
+
+A gate asks all rules of all groups of its interface. Rules that name a group of the peer speak first,
+then rules whose block covers the peer's address; among those that speak, the lowest number is named.
+What is judged is the first packet of a flow; packets of a live flow follow it (Hop.rule = 0).
+"""
+
+from dataclasses import dataclass
+
+from stockade.model.addresses import Address, covers
+from stockade.model.flow import DropReason, Gate, Hop, Packet, Verdict
+from stockade.model.host_view import HostView, ViewInterface
+from stockade.model.ids import NetworkInterfaceId, SecurityGroupId
+from stockade.model.ports import ICMP
+from stockade.model.rule import CidrPeer, Direction, GroupPeer, Rule
+from stockade.policy import exempt
+
+ICMP_REDIRECT = 5
+NOBODYS: frozenset[SecurityGroupId] = frozenset()
+
+
+def evaluate(view: HostView, packet: Packet, sender: NetworkInterfaceId | None) -> Verdict:
+    """What becomes of the first packet of a flow. `sender` None: it arrives from outside the region.
+
+    The sender, when given, must be an interface of this host (KeyError otherwise).
+    """
+    if sender is None:
+        return _from_outside(view, packet)
+    return _from_endpoint(view, packet, view.interfaces[sender])
+
+
+@dataclass(frozen=True, slots=True)
+class _Party:
+    """The other side of a gate, as the gate sees it."""
+
+    address: Address
+    groups: frozenset[SecurityGroupId]
+
+
+def _from_endpoint(view: HostView, packet: Packet, sender: ViewInterface) -> Verdict:
+    unasked = _without_rules(packet, sender)
+    if unasked is not None:
+        return Verdict((unasked,))
+    destination = _Party(packet.destination, _groups_at(view, sender.vpc, packet.destination))
+    egress = _gate(view, sender, Direction.EGRESS, packet, destination)
+    if egress.reason is not None:
+        return Verdict((egress,))
+    way = _way(view, packet, sender)
+    if isinstance(way, DropReason):
+        return Verdict((egress, Hop(Gate.ROUTE, sender.id, reason=way)))
+    receiver, source = way
+    return Verdict((egress, _gate(view, receiver, Direction.INGRESS, packet, source)))
+
+
+def _without_rules(packet: Packet, sender: ViewInterface) -> Hop | None:
+    """What is decided before any rule is asked, if it is."""
+    refused = _source_refused(packet, sender)
+    if refused is not None:
+        return Hop(Gate.SPOOF, sender.id, reason=refused)
+    if (packet.destination, packet.protocol, packet.port) in exempt.SERVICES:
+        return Hop(Gate.ROUTE, sender.id, rule=0)
+    if exempt.is_for_many(packet.destination):
+        return Hop(Gate.ROUTE, sender.id, reason=DropReason.MULTICAST)
+    if exempt.is_link_local(packet.destination):
+        return Hop(Gate.ROUTE, sender.id, reason=DropReason.NO_ROUTE)
+    return None
+
+
+def _way(view: HostView, packet: Packet, sender: ViewInterface) -> tuple[ViewInterface, _Party] | DropReason:
+    """Whose destination it is and as whom the sender is seen there, or why it gets nowhere."""
+    sender_groups = _groups_at(view, sender.vpc, packet.source) if packet.source in sender.addresses else NOBODYS
+    private = _Party(packet.source, sender_groups)
+    receiver = _owner(view, sender.vpc, packet.destination)
+    if receiver is not None:
+        return receiver, private
+    receiver = _public_owner(view, packet.destination)
+    if receiver is None:
+        return DropReason.NO_ROUTE
+    if sender.classic and receiver.vpc == sender.vpc:
+        return receiver, private
+    if sender.public is None:
+        return DropReason.NO_PUBLIC_ADDRESS
+    return receiver, _Party(sender.public, NOBODYS)
+
+
+def _from_outside(view: HostView, packet: Packet) -> Verdict:
+    receiver = _public_owner(view, packet.destination)
+    if receiver is None:
+        return Verdict((Hop(Gate.ROUTE, None, reason=DropReason.NO_ROUTE),))
+    if exempt.is_link_local(packet.source):
+        return Verdict((Hop(Gate.SPOOF, receiver.id, reason=DropReason.FOREIGN_REPLY),))
+    if exempt.is_nobody(packet.source):
+        return Verdict((Hop(Gate.SPOOF, receiver.id, reason=DropReason.SPOOFED_ADDRESS),))
+    return Verdict((_gate(view, receiver, Direction.INGRESS, packet, _Party(packet.source, NOBODYS)),))
+
+
+def _source_refused(packet: Packet, sender: ViewInterface) -> DropReason | None:
+    """Why the sender may not use this source. Without the check, any address that is somebody's is free."""
+    if packet.source.version == 6 or packet.destination.version == 6:
+        return DropReason.UNSUPPORTED
+    if exempt.is_link_local(packet.source):
+        return DropReason.FOREIGN_REPLY
+    if packet.source in sender.addresses:
+        return None
+    if sender.source_dest_check or exempt.is_nobody(packet.source):
+        return DropReason.SPOOFED_ADDRESS
+    return None
+
+
+def _gate(
+    view: HostView,
+    interface: ViewInterface,
+    direction: Direction,
+    packet: Packet,
+    peer: _Party,
+) -> Hop:
+    """One gate: any rule of any group of the interface that covers the packet opens it."""
+    gate = Gate.EGRESS if direction is Direction.EGRESS else Gate.INGRESS
+    if packet.protocol == ICMP and packet.port >> 8 == ICMP_REDIRECT:
+        return Hop(gate, interface.id, reason=DropReason.INVALID_STATE)
+    by_group: list[int] = []
+    by_block: list[int] = []
+    for rule in rules_of(view, interface, direction):
+        if not _covers_traffic(rule, packet):
+            continue
+        match rule.peer:
+            case GroupPeer(group=group):
+                if group in peer.groups:
+                    by_group.append(rule.number)
+            case CidrPeer(cidr=cidr):
+                if covers(cidr, peer.address):
+                    by_block.append(rule.number)
+    deciding = min(by_group or by_block, default=None)
+    if deciding is not None:
+        return Hop(gate, interface.id, rule=deciding)
+    closed = DropReason.NO_EGRESS_RULE if gate is Gate.EGRESS else DropReason.NO_INGRESS_RULE
+    return Hop(gate, interface.id, reason=closed)
+
+
+def rules_of(view: HostView, interface: ViewInterface, direction: Direction) -> tuple[Rule, ...]:
+    """All rules of all groups of the interface that speak of this direction; a group not in view has none."""
+    groups = [view.groups[group] for group in interface.groups if group in view.groups]
+    return tuple(rule for group in groups for rule in group.rules if rule.direction is direction)
+
+
+def _covers_traffic(rule: Rule, packet: Packet) -> bool:
+    low, high = rule.interval
+    if rule.protocol != packet.protocol:
+        return rule.covers_protocol(packet.protocol)
+    return low <= packet.port <= high
+
+
+def _groups_at(view: HostView, vpc: int, address: Address) -> frozenset[SecurityGroupId]:
+    """The groups of whoever has this private address. An address that two claim belongs to no group."""
+    owners = {
+        member.interface: member.groups
+        for member in view.members.values()
+        if member.vpc == vpc and address in member.addresses
+    } | {own.id: own.groups for own in view.interfaces.values() if own.vpc == vpc and address in own.addresses}
+    return frozenset(*owners.values()) if len(owners) == 1 else NOBODYS
+
+
+def _owner(view: HostView, vpc: int, address: Address) -> ViewInterface | None:
+    return next((own for own in view.interfaces.values() if own.vpc == vpc and address in own.addresses), None)
+
+
+def _public_owner(view: HostView, address: Address) -> ViewInterface | None:
+    return next((own for own in view.interfaces.values() if own.public == address), None)
