@@ -120,20 +120,26 @@ def key_of(item: ViewItem) -> ViewKey:
 
 
 def apply_frame(view: HostView, frame: Frame) -> HostView:
-    """The view after the frame. Removing what is not there is not an error."""
-    groups = {} if frame.whole else dict(view.groups)
-    members = {} if frame.whole else dict(view.members)
-    interfaces = {} if frame.whole else dict(view.interfaces)
-    instances = {} if frame.whole else dict(view.instances)
-    tables: dict[str, dict[Any, Any]] = {
-        "group": groups,
-        "member": members,
-        "interface": interfaces,
-        "instance": instances,
+    """The view after the frame. Removing what is not there is not an error.
+
+    Tables the frame does not touch are the very same objects afterwards, which lets readers remember by them.
+    """
+    tables: dict[str, Mapping[Any, Any]] = {
+        "group": view.groups,
+        "member": view.members,
+        "interface": view.interfaces,
+        "instance": view.instances,
     }
+    touched = (
+        set(tables) if frame.whole else {key_of(item)[0] for item in frame.put} | {kind for kind, _ in frame.removed}
+    )
+    fresh: dict[str, dict[Any, Any]] = {kind: {} if frame.whole else dict(tables[kind]) for kind in touched}
     for kind, name in frame.removed:
-        tables[kind].pop(name, None)
+        fresh[kind].pop(name, None)
     for item in frame.put:
         kind, name = key_of(item)
-        tables[kind][name] = item
-    return HostView(view.host, frame.revision, groups, members, interfaces, instances)
+        fresh[kind][name] = item
+    tables |= fresh
+    return HostView(
+        view.host, frame.revision, tables["group"], tables["member"], tables["interface"], tables["instance"]
+    )
