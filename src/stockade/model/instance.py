@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from stockade.model.ids import AccountId, HostId, ImageId, InstanceId, NetworkInterfaceId, ReservationId
+from stockade.model.ids import (
+    AccountId,
+    HostId,
+    ImageId,
+    InstanceId,
+    NetworkInterfaceId,
+    ReservationId,
+    SecurityGroupId,
+)
 
 
 class InstanceState(Enum):
@@ -45,7 +53,7 @@ class Wanted(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """What was asked for. `groups_at_launch` are names and ids as the reservation shows them."""
+    """What was asked for. `groups_at_launch` are ids and names as the reservation shows them."""
 
     id: InstanceId
     account: AccountId
@@ -65,6 +73,7 @@ class Instance:
     wanted: Wanted = Wanted.RUNNING
     terminated_at: datetime | None = None
     client_token: str | None = None
+    groups_at_launch: tuple[tuple[SecurityGroupId, str], ...] = ()
 
 
 class Observed(Enum):
