@@ -4,11 +4,12 @@ Values are plain JSON bytes; what they mean is codec.py's business. Keys are ASC
 One conformance suite (tests/contract/) runs over every implementation.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from stockade.model.change import Revision
+from stockade.model.resources import Change, Edit, Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +112,27 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what was accepted, then let go of the file."""
+
+
+Follower: TypeAlias = Callable[[Revision, Sequence[Edit]], None]
+"""Told of every transaction, in order, once `resources` shows it. Must return at once."""
+
+
+class Ledger(Protocol):
+    """A store with everything in memory: read at once, written in whole transactions of model values.
+
+    What services and the feed hold; cache.py is the one there is.
+    """
+
+    @property
+    def resources(self) -> Resources:
+        """Everything, as of the newest revision this process wrote or saw."""
+
+    async def commit(self, guards: Sequence[Guard], changes: Sequence[Change]) -> Revision:
+        """One transaction; `resources` shows it before this returns. Raises GuardFailed."""
+
+    async def refresh(self) -> None:
+        """Return when `resources` is as new as the store."""
+
+    def follow(self, follower: Follower) -> Callable[[], None]:
+        """Be told of all transactions from now on, until the function returned is called."""
