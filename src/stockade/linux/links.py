@@ -164,6 +164,19 @@ def add_address(route: Netlink, device: int, address: IPv4Interface, *, prefix_r
     route.request(netlink.NEWADDR, netlink.CREATE | netlink.EXCLUDE, payload)
 
 
+def delete_address(route: Netlink, device: int, address: IPv4Interface) -> bool:
+    """Take the address from the device. False when it does not have it."""
+    payload = _IFADDR.pack(socket.AF_INET, address.network.prefixlen, 0, 0, device)
+    payload += attribute(_IFA_LOCAL, address.ip.packed)
+    try:
+        route.request(netlink.DELADDR, 0, payload)
+    except OSError as err:
+        if err.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
+            return False
+        raise
+    return True
+
+
 def list_addresses(route: Netlink) -> list[tuple[int, IPv4Interface]]:
     """Every IPv4 address of the namespace with its device's index."""
     found = []

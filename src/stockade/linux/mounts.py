@@ -26,7 +26,7 @@ _MOVE_MOUNT_F_EMPTY_PATH = 0x4
 _ATTR_RDONLY, _ATTR_IDMAP = 0x1, 0x00100000
 _ATTR = struct.Struct("=QQQQ")  # set, clear, propagation, descriptor of the user namespace
 
-_LOOP_CONFIGURE, _LOOP_CTL_GET_FREE = 0x4C0A, 0x4C82
+_LOOP_CONFIGURE, _LOOP_CLR_FD, _LOOP_CTL_GET_FREE = 0x4C0A, 0x4C01, 0x4C82
 _LOOP_MAJOR = 7
 _READ_ONLY, _AUTOCLEAR = 1, 4
 # device, inode, rdevice, offset, size limit, number, encryption (two), flags, file name, key name, key, init (two)
@@ -115,6 +115,18 @@ def _loop_device(image: Path) -> tuple[str, int]:
         os.close(backing)
         if control >= 0:
             os.close(control)
+
+
+def detach_loop(device: str) -> None:
+    """Free the loop device, at once or when its last mount goes. No effect on one that is free."""
+    opened = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(opened, _LOOP_CLR_FD, 0)
+    except OSError as err:
+        if err.errno != errno.ENXIO:
+            raise
+    finally:
+        os.close(opened)
 
 
 def mount_idmapped(source: Path, target: Path, user_namespace: int, *, read_only: bool = True) -> None:
