@@ -1,0 +1,138 @@
+"""Where a packet gets, and what the gates on its way say: entries and devices in, a verdict out.
+
+Spells out what the programs of bpf/ do with a packet that belongs to no flow. Changes nothing.
+"""
+
+from collections.abc import Container
+from dataclasses import dataclass, replace
+
+from stockade.datapath.simulated.gates import ask
+from stockade.model.addresses import Address
+from stockade.model.flow import DropReason, Gate, Hop, Packet, Verdict
+from stockade.model.ids import NetworkInterfaceId
+from stockade.policy import exempt
+from stockade.policy.entries import NO_IDENTITY, Endpoint, HostPolicy, Identity
+
+Sender = NetworkInterfaceId | None
+"""None: outside the region."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A packet as its receiver gets it: addresses translated, and who the source is known to be."""
+
+    packet: Packet
+    receiver: Endpoint
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A policy in force, and the endpoints that have a device."""
+
+    policy: HostPolicy
+    present: Container[NetworkInterfaceId]
+
+    def judge(self, packet: Packet, sender: Sender) -> tuple[Verdict, Arrival | None]:
+        """The verdict, and the packet's arrival if it got as far as its receiver's gate."""
+        unasked = self.unasked(packet, sender)
+        if unasked is not None:
+            return Verdict((unasked,)), None
+        passed: tuple[Hop, ...] = ()
+        if sender is not None:
+            egress = self._egress(packet, self.policy.endpoints[sender])
+            if egress.reason is not None:
+                return Verdict((egress,)), None
+            passed = (egress,)
+        arrival = self.arrival(packet, sender)
+        if isinstance(arrival, DropReason):
+            return Verdict((*passed, Hop(Gate.ROUTE, sender, reason=arrival))), None
+        return Verdict((*passed, self._ingress(arrival))), arrival
+
+    def unasked(self, packet: Packet, sender: Sender) -> Hop | None:
+        """What is decided without rules or flows: forged sources, host services, addresses for many."""
+        if sender is None:
+            return self._unasked_outside(packet)
+        refused = self._source_refused(packet, sender)
+        if refused is not None:
+            return Hop(Gate.SPOOF, sender, reason=refused)
+        if (packet.destination, packet.protocol, packet.port) in exempt.SERVICES:
+            return Hop(Gate.ROUTE, sender, rule=0)
+        if exempt.is_for_many(packet.destination):
+            return Hop(Gate.ROUTE, sender, reason=DropReason.MULTICAST)
+        if exempt.is_link_local(packet.destination):
+            return Hop(Gate.ROUTE, sender, reason=DropReason.NO_ROUTE)
+        return None
+
+    def arrival(self, packet: Packet, sender: Sender) -> Arrival | DropReason:
+        """Where the packet gets and as what, or why it gets nowhere."""
+        found = self._from_outside(packet) if sender is None else self._from_endpoint(packet, sender)
+        if isinstance(found, Arrival) and found.receiver.id not in self.present:
+            return DropReason.ENDPOINT_UNKNOWN
+        return found
+
+    def owner_of_public(self, address: Address) -> Endpoint | None:
+        return next((each for each in self.policy.endpoints.values() if each.public == address), None)
+
+    def _source_refused(self, packet: Packet, sender: NetworkInterfaceId) -> DropReason | None:
+        endpoint = self.policy.endpoints.get(sender)
+        if sender not in self.present:
+            return DropReason.ENDPOINT_UNKNOWN
+        if endpoint is None:
+            return DropReason.NO_POLICY
+        if packet.source.version == 6 or packet.destination.version == 6:
+            return DropReason.UNSUPPORTED
+        if exempt.is_link_local(packet.source):
+            return DropReason.FOREIGN_REPLY
+        own = packet.source in endpoint.addresses
+        forged = not own and (endpoint.source_dest_check or exempt.is_nobody(packet.source))
+        return DropReason.SPOOFED_ADDRESS if forged else None
+
+    def _unasked_outside(self, packet: Packet) -> Hop | None:
+        receiver = self.owner_of_public(packet.destination)
+        if receiver is None:
+            return Hop(Gate.ROUTE, None, reason=DropReason.NO_ROUTE)
+        if exempt.is_link_local(packet.source):
+            return Hop(Gate.SPOOF, receiver.id, reason=DropReason.FOREIGN_REPLY)
+        if exempt.is_nobody(packet.source):
+            return Hop(Gate.SPOOF, receiver.id, reason=DropReason.SPOOFED_ADDRESS)
+        return None
+
+    def _egress(self, packet: Packet, sender: Endpoint) -> Hop:
+        rules = self.policy.rule_sets[sender.rule_set]
+        identity = self._identity(sender.vpc, packet.destination)
+        return ask(Gate.EGRESS, sender.id, rules, packet, peer=packet.destination, identity=identity)
+
+    def _ingress(self, arrival: Arrival) -> Hop:
+        packet, receiver = arrival.packet, arrival.receiver
+        rules = self.policy.rule_sets[receiver.rule_set]
+        return ask(Gate.INGRESS, receiver.id, rules, packet, peer=packet.source, identity=arrival.identity)
+
+    def _from_outside(self, packet: Packet) -> Arrival | DropReason:
+        receiver = self.owner_of_public(packet.destination)
+        if receiver is None:
+            return DropReason.NO_ROUTE
+        return Arrival(replace(packet, destination=receiver.addresses[0]), receiver, NO_IDENTITY)
+
+    def _from_endpoint(self, packet: Packet, name: NetworkInterfaceId) -> Arrival | DropReason:
+        sender = self.policy.endpoints[name]
+        own = self._identity(sender.vpc, packet.source) if packet.source in sender.addresses else NO_IDENTITY
+        receiver = self._owner(sender.vpc, packet.destination)
+        if receiver is not None:
+            return Arrival(packet, receiver, own)
+        receiver = self.owner_of_public(packet.destination)
+        if receiver is None:
+            return DropReason.NO_ROUTE
+        private = replace(packet, destination=receiver.addresses[0])
+        if sender.classic and receiver.vpc == sender.vpc:
+            return Arrival(private, receiver, own)
+        if sender.public is None:
+            return DropReason.NO_PUBLIC_ADDRESS
+        return Arrival(replace(private, source=sender.public), receiver, NO_IDENTITY)
+
+    def _owner(self, vpc: int, address: Address) -> Endpoint | None:
+        owners = (each for each in self.policy.endpoints.values() if each.vpc == vpc and address in each.addresses)
+        return next(owners, None)
+
+    def _identity(self, vpc: int, address: Address) -> Identity:
+        return self.policy.members.get((vpc, address), NO_IDENTITY)
