@@ -51,6 +51,7 @@ LEVELS = (
     Row("cli", (), "a command line is a client"),
     Row("cli.ec2", (), "the classic tools know the public API alone and start in 60 ms"),
     Row("cli.stockade", ("cli", "daemon", "policy", "model"), "the command line starts the daemon and asks policy"),
+    Row("__main__", ("cli.stockade",), "python -m stockade is the command line"),
     Row("pytest_plugin", (), "fixtures for other people's tests know the public API alone"),
 )
 
