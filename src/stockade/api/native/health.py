@@ -1,0 +1,46 @@
+"""How well we are, as the daemon sees it, and the documents that say so."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from stockade import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`status`: starting, ready or degraded. `mode`: what enforces (kernel, observe, none); proven by packets."""
+
+    status: str
+    mode: str
+    proven_at: datetime | None = None
+    lost_events: int = 0
+    hosts_ready: int = 0
+    hosts_known: int = 0
+
+    @property
+    def is_ready(self) -> bool:
+        return self.status == "ready"
+
+
+def document(health: Health) -> dict[str, Any]:
+    """GET /_stockade/health."""
+    proven = None if health.proven_at is None else health.proven_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "schema": 1,
+        "status": health.status,
+        "version": __version__,
+        "enforcement": {"mode": health.mode, "proven_at": proven, "lost_events": health.lost_events},
+        "hosts": {"ready": health.hosts_ready, "known": health.hosts_known},
+        "services": _services(health),
+    }
+
+
+def for_wait_scripts(health: Health) -> dict[str, Any]:
+    """GET /_localstack/health: the shape that existing wait scripts look for."""
+    return {"services": _services(health), "edition": "stockade", "version": __version__}
+
+
+def _services(health: Health) -> dict[str, str]:
+    state = "running" if health.is_ready else "starting"
+    return {"ec2": state, "sts": state}
