@@ -31,7 +31,9 @@ TENANTS = scenario(
         ("m1", "10.0.0.16", "tcp/80", DropReason.NO_ROUTE),
         ("hidden", "public m1", "tcp/80", DropReason.NO_PUBLIC_ADDRESS),
         ("hidden", "y1", "tcp/80", PASS),
-        ("172.31.0.16", "m1", "tcp/22", NO_IN),
+        ("172.31.0.16", "m1", "tcp/80", SPOOFED),
+        ("198.18.1.2", "m1", "tcp/80", SPOOFED),
+        ("172.31.0.40", "m1", "tcp/80", NO_IN),
     ],
 )
 

@@ -139,7 +139,7 @@ GROUP_BY_PRIVATE_ADDRESS = scenario(
         ("web", "app", "tcp/9090", NO_OUT),
         ("web", "public app", "tcp/9090", PASS),
         ("web", "far", "tcp/8080", DropReason.NO_ROUTE),
-        ("10.0.0.16", "app", "tcp/8080", NO_IN),
+        ("10.0.0.16", "app", "tcp/8080", DropReason.SPOOFED_ADDRESS),
     ],
 )
 

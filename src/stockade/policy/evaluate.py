@@ -8,10 +8,10 @@ with the compiler, so an error would have to be made twice to go unseen.
     IPv6                          drop UNSUPPORTED        destination is nobody's
     source is link-local          drop FOREIGN_REPLY        public address       drop NO_ROUTE
     source is not the sender's    drop SPOOFED_ADDRESS    source is link-local   drop FOREIGN_REPLY
-    exactly a host service        pass, no rule asked     source is nobody's     drop SPOOFED_ADDRESS
-    to multicast, broadcast       drop MULTICAST          the ingress gate, with the destination now
-    to other link-local           drop NO_ROUTE           private and the source belonging to no group
-    ICMP redirect                 drop INVALID_STATE
+    exactly a host service        pass, no rule asked     source is nobody's, or
+    to multicast, broadcast       drop MULTICAST            somebody's inside    drop SPOOFED_ADDRESS
+    to other link-local           drop NO_ROUTE           the ingress gate, with the destination now
+    ICMP redirect                 drop INVALID_STATE      private and the source belonging to no group
     the egress gate, with the destination as written
     the way there:
       a private address of the sender's network, here     source and its groups stay
@@ -110,7 +110,7 @@ def _from_outside(view: HostView, packet: Packet) -> Verdict:
         return Verdict((Hop(Gate.ROUTE, None, reason=DropReason.NO_ROUTE),))
     if exempt.is_link_local(packet.source):
         return Verdict((Hop(Gate.SPOOF, receiver.id, reason=DropReason.FOREIGN_REPLY),))
-    if exempt.is_nobody(packet.source):
+    if exempt.is_nobody(packet.source) or _is_inside(view, receiver.vpc, packet.source):
         return Verdict((Hop(Gate.SPOOF, receiver.id, reason=DropReason.SPOOFED_ADDRESS),))
     return Verdict((_gate(view, receiver, Direction.INGRESS, packet, _Party(packet.source, NOBODYS)),))
 
@@ -179,6 +179,12 @@ def _groups_at(view: HostView, vpc: int, address: Address) -> frozenset[Security
         if member.vpc == vpc and address in member.addresses
     } | {own.id: own.groups for own in view.interfaces.values() if own.vpc == vpc and address in own.addresses}
     return frozenset(*owners.values()) if len(owners) == 1 else NOBODYS
+
+
+def _is_inside(view: HostView, vpc: int, address: Address) -> bool:
+    """Whether it is somebody's in this network, or a public address here: then no outsider has it."""
+    member = any(each.vpc == vpc and address in each.addresses for each in view.members.values())
+    return member or _owner(view, vpc, address) is not None or _public_owner(view, address) is not None
 
 
 def _owner(view: HostView, vpc: int, address: Address) -> ViewInterface | None:

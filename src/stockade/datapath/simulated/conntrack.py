@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Flag, auto
 
+from stockade.model import ports
 from stockade.model.addresses import Address
 from stockade.model.flow import Packet
 from stockade.model.ids import NetworkInterfaceId
-from stockade.model.ports import ICMP, PORTED, TCP, UDP
+from stockade.model.ports import ICMP, PORTED, TCP
 
 
 class Tcp(Flag):
@@ -26,9 +27,11 @@ class Tcp(Flag):
 
 
 # Seconds without a packet after which a flow is gone.
-TCP_OPENING = 60
+SYN_SENT = 120
+SYN_ANSWERED = 60
 TCP_ESTABLISHED = 432_000
-TCP_CLOSING = 10
+TCP_HALF_SHUT = 120
+TCP_SHUT = 10
 UDP_SINGLE = 30
 UDP_STREAM = 180
 ICMP_QUERY = 30
@@ -60,6 +63,7 @@ class Flow:
     initiator: NetworkInterfaceId | None
     responder: NetworkInterfaceId
     rules: tuple[int, int]  # egress, ingress; 0 where there was no gate
+    via_public: bool  # the initiator calls the responder by its public address
     seen: float
     replied: bool = False
     finished: frozenset[bool] = frozenset()  # False: the initiator sent FIN, True: the responder did
@@ -67,8 +71,13 @@ class Flow:
     established: bool = False
 
     @property
-    def closing(self) -> bool:
+    def shut(self) -> bool:
         return self.reset or len(self.finished) == 2
+
+    @property
+    def parties(self) -> tuple[object, ...]:
+        """Who talks to whom, and how: what makes two flows under one key the same."""
+        return (self.initiator, self.responder, self.via_public, self.first.source, self.first.source_port)
 
     def is_reply(self, packet: Packet) -> bool:
         """Whether this packet of the flow, as the responder's side sees it, goes back to the initiator."""
@@ -76,13 +85,26 @@ class Flow:
             return packet.port >> 8 in ICMP_REPLIES
         return (packet.source, packet.source_port) != (self.first.source, self.first.source_port)
 
-    def timeout(self, protocol: int) -> float:
+    def timeout(self) -> float:
         """How long it lives from now without another packet, in seconds."""
-        if protocol == TCP:
-            return TCP_CLOSING if self.closing else TCP_ESTABLISHED if self.established else TCP_OPENING
-        if protocol == UDP:
-            return UDP_STREAM if self.established else UDP_SINGLE
-        return ICMP_QUERY if protocol == ICMP else OTHER
+        match self.first.protocol:
+            case ports.TCP:
+                return self._tcp_timeout()
+            case ports.UDP:
+                return UDP_STREAM if self.replied else UDP_SINGLE
+            case ports.ICMP:
+                return ICMP_QUERY
+            case _:
+                return OTHER
+
+    def _tcp_timeout(self) -> float:
+        if self.shut:
+            return TCP_SHUT
+        if self.finished:
+            return TCP_HALF_SHUT
+        if self.established:
+            return TCP_ESTABLISHED
+        return SYN_ANSWERED if self.replied else SYN_SENT
 
 
 def query_of(packet: Packet) -> int | None:
@@ -114,10 +136,9 @@ def flow_key(packet: Packet, vpc: int) -> FlowKey:
     return FlowKey(ends, vpc, packet.protocol)
 
 
-def reopens(flow: Flow, packet: Packet, flags: Tcp) -> bool:
-    """A bare SYN on a closing flow, or against its direction, is a new flow and judged as one."""
-    is_first = packet.protocol == TCP and Tcp.SYN in flags and Tcp.ACK not in flags
-    return is_first and (flow.closing or flow.is_reply(packet))
+def asks_anew(packet: Packet, flags: Tcp) -> bool:
+    """A bare SYN is judged whatever is known: it may only look like an old connection."""
+    return packet.protocol == TCP and Tcp.SYN in flags and Tcp.ACK not in flags
 
 
 class Conntrack:
@@ -130,14 +151,19 @@ class Conntrack:
     def find(self, key: FlowKey) -> Flow | None:
         """The live flow under this key. One that has idled out is forgotten here."""
         flow = self._flows.get(key)
-        if flow is not None and self._clock() - flow.seen > flow.timeout(key.protocol):
+        if flow is not None and self._clock() - flow.seen > flow.timeout():
             del self._flows[key]
             return None
         return flow
 
-    def open(self, key: FlowKey, flow: Flow) -> None:
-        """Record a flow that has passed its gates, in place of any former one."""
+    def open(self, key: FlowKey, flow: Flow) -> bool:
+        """Record a flow that has passed its gates; whether it is a new one, or the same asked for again."""
+        old = self.find(key)
+        if old is not None and not old.shut and old.parties == flow.parties:
+            self._flows[key] = replace(old, rules=flow.rules, seen=flow.seen)
+            return False
         self._flows[key] = flow
+        return True
 
     def follow(self, key: FlowKey, flow: Flow, packet: Packet, flags: Tcp) -> None:
         """This packet of the flow passed."""

@@ -19,15 +19,15 @@ from stockade.datapath.simulated.conntrack import (
     Flow,
     FlowKey,
     Tcp,
+    asks_anew,
     flow_key,
     is_of_a_flow,
     opens_flows,
-    reopens,
 )
 from stockade.datapath.simulated.judge import Judge, Sender
 from stockade.model.flow import DropReason, FlowEvent, Gate, Hop, Packet, Verdict
 from stockade.model.ids import NetworkInterfaceId
-from stockade.model.ports import ICMP
+from stockade.model.ports import ICMP, TCP
 from stockade.policy.entries import HostPolicy
 
 _Key = TypeVar("_Key")
@@ -133,10 +133,15 @@ class SimulatedDatapath:
             self._count(flow.rules, size)
             return verdict
         verdict, arrival = self._judge.judge(packet, sender)
-        if verdict.passed and arrival is not None and opens_flows(packet):
+        is_new = True
+        if verdict.passed and arrival is not None and opens_flows(packet) and not _resets(packet, flags):
             key = flow_key(arrival.packet, arrival.receiver.vpc)
-            flow = Flow(arrival.packet, sender, arrival.receiver.id, _rules_of(verdict), self._seconds())
-            self._conntrack.open(key, flow)
+            rules = _rules_of(verdict)
+            flow = Flow(arrival.packet, sender, arrival.receiver.id, rules, arrival.via_public, self._seconds())
+            is_new = self._conntrack.open(key, flow)
+        if not is_new:
+            self._count(_rules_of(verdict), size)
+            return verdict
         return self._tell(packet if arrival is None else arrival.packet, sender, verdict, size)
 
     @property
@@ -154,14 +159,18 @@ class SimulatedDatapath:
         subject = quoted if is_error and quoted is not None else packet
         if not is_of_a_flow(subject) or (is_error and subject.source != packet.destination):
             return None  # nobody's flow, or a complaint to somebody who did not send that packet
-        for key, seen in self._possible_keys(subject, sender, quoted_back=is_error):
+        if not is_error and asks_anew(packet, flags):
+            return None
+        for key, seen, via_public in self._possible_keys(subject, sender, is_error):
             flow = self._conntrack.find(key)
-            if flow is None or sender not in (flow.initiator, flow.responder):
+            if flow is None:
                 continue
-            if not is_error and reopens(flow, seen, flags):
+            if sender == flow.initiator and flow.via_public == via_public:
+                receiver: Sender = flow.responder
+            elif sender == flow.responder and not via_public:
+                receiver = flow.initiator
+            else:
                 continue
-            # Hairpin flows have one party twice; otherwise the other party gets it.
-            receiver = flow.responder if sender == flow.initiator else flow.initiator
             if receiver is not None and (receiver not in self._devices or receiver not in self._policy.endpoints):
                 continue
             if not is_error:
@@ -169,22 +178,23 @@ class SimulatedDatapath:
             return flow, receiver
         return None
 
-    def _possible_keys(self, packet: Packet, sender: Sender, quoted_back: bool) -> Iterator[tuple[FlowKey, Packet]]:
+    def _possible_keys(self, packet: Packet, sender: Sender, quoted: bool) -> Iterator[tuple[FlowKey, Packet, bool]]:
         """Keys this packet's flow may be under: with its addresses as they are, or as they would arrive.
 
-        A quoted packet went the other way: what is its destination now was then the sender's own side.
+        The last value: whether the other side is called by its public address. A quoted packet went the
+        other way, so what the sender calls the other side by is its source.
         """
         if sender is not None:
-            yield flow_key(packet, self._policy.endpoints[sender].vpc), packet
-        if quoted_back:
+            yield flow_key(packet, self._policy.endpoints[sender].vpc), packet, False
+        if quoted:
             owner = self._judge.owner_of_public(packet.source)
             if owner is not None:
                 private = replace(packet, source=owner.addresses[0])
-                yield flow_key(private, owner.vpc), private
+                yield flow_key(private, owner.vpc), private, True
             return
         arrival = self._judge.arrival(packet, sender)
         if not isinstance(arrival, DropReason):
-            yield flow_key(arrival.packet, arrival.receiver.vpc), arrival.packet
+            yield flow_key(arrival.packet, arrival.receiver.vpc), arrival.packet, arrival.via_public
 
     # ── evidence ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -216,6 +226,10 @@ class SimulatedDatapath:
         for rule in rules:
             if rule:
                 self._hits[rule].update(packets=1, bytes=size)
+
+
+def _resets(packet: Packet, flags: Tcp) -> bool:
+    return packet.protocol == TCP and Tcp.RST in flags
 
 
 def _rules_of(verdict: Verdict) -> tuple[int, int]:

@@ -19,11 +19,17 @@ Sender = NetworkInterfaceId | None
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A packet as its receiver gets it: addresses translated, and who the source is known to be."""
+    """A packet as its receiver gets it: addresses translated, and as whom its source is judged.
+
+    `source` is judged and `packet.source` delivered: they differ when a classic endpoint calls itself by its
+    public address, since no stack takes a packet from its own address.
+    """
 
     packet: Packet
     receiver: Endpoint
+    source: Address
     identity: Identity
+    via_public: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,8 @@ class Judge:
             return Hop(Gate.ROUTE, None, reason=DropReason.NO_ROUTE)
         if exempt.is_link_local(packet.source):
             return Hop(Gate.SPOOF, receiver.id, reason=DropReason.FOREIGN_REPLY)
-        if exempt.is_nobody(packet.source):
+        inside = (receiver.vpc, packet.source) in self.policy.members or self.owner_of_public(packet.source)
+        if inside or exempt.is_nobody(packet.source):
             return Hop(Gate.SPOOF, receiver.id, reason=DropReason.SPOOFED_ADDRESS)
         return None
 
@@ -106,29 +113,32 @@ class Judge:
     def _ingress(self, arrival: Arrival) -> Hop:
         packet, receiver = arrival.packet, arrival.receiver
         rules = self.policy.rule_sets[receiver.rule_set]
-        return ask(Gate.INGRESS, receiver.id, rules, packet, peer=packet.source, identity=arrival.identity)
+        return ask(Gate.INGRESS, receiver.id, rules, packet, peer=arrival.source, identity=arrival.identity)
 
     def _from_outside(self, packet: Packet) -> Arrival | DropReason:
         receiver = self.owner_of_public(packet.destination)
         if receiver is None:
             return DropReason.NO_ROUTE
-        return Arrival(replace(packet, destination=receiver.addresses[0]), receiver, NO_IDENTITY)
+        private = replace(packet, destination=receiver.addresses[0])
+        return Arrival(private, receiver, packet.source, NO_IDENTITY, via_public=True)
 
     def _from_endpoint(self, packet: Packet, name: NetworkInterfaceId) -> Arrival | DropReason:
         sender = self.policy.endpoints[name]
         own = self._identity(sender.vpc, packet.source) if packet.source in sender.addresses else NO_IDENTITY
         receiver = self._owner(sender.vpc, packet.destination)
         if receiver is not None:
-            return Arrival(packet, receiver, own)
+            return Arrival(packet, receiver, packet.source, own, via_public=False)
         receiver = self.owner_of_public(packet.destination)
         if receiver is None:
             return DropReason.NO_ROUTE
         private = replace(packet, destination=receiver.addresses[0])
         if sender.classic and receiver.vpc == sender.vpc:
-            return Arrival(private, receiver, own)
+            if receiver.id == sender.id:
+                private = replace(private, source=packet.destination)
+            return Arrival(private, receiver, packet.source, own, via_public=True)
         if sender.public is None:
             return DropReason.NO_PUBLIC_ADDRESS
-        return Arrival(replace(private, source=sender.public), receiver, NO_IDENTITY)
+        return Arrival(replace(private, source=sender.public), receiver, sender.public, NO_IDENTITY, via_public=True)
 
     def _owner(self, vpc: int, address: Address) -> Endpoint | None:
         owners = (each for each in self.policy.endpoints.values() if each.vpc == vpc and address in each.addresses)
