@@ -1,0 +1,105 @@
+"""Writes docs/reference/ from the code: `./dev golden` runs it, and a test compares.
+
+settings.md from the table of keys, actions.md from the registry of actions and the service model, drop-reasons.md
+from the model, with the comment behind each number.
+"""
+
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+from pathlib import Path
+
+from stockade.api.aws import actions as action_modules
+from stockade.api.aws.registry import Built, built
+from stockade.daemon.settings import KEYS, Value
+from stockade.model import flow
+
+REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
+MADE = "\n*Made from the code by `./dev golden`; not edited by hand.*\n"
+
+
+def settings() -> str:
+    rows = [f"| `{key.name}` | `{_toml(key.default)}` | {key.purpose}{_choices(key.choices)} |" for key in KEYS]
+    return "\n".join(
+        [
+            "# Settings",
+            MADE,
+            "Taken from, the strongest first: an option of the command, the environment (`STOCKADE_<SECTION>_<KEY>`),",
+            "`./stockade.toml`, `~/.config/stockade/config.toml`, `/etc/stockade/stockade.toml`, the default. As root",
+            "only files are read that root owns and nobody else may write, or one named with `--config`.",
+            "`stockade config` prints each value in force and where it came from; an unknown key is an error.",
+            "",
+            "| key | default | what for |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def actions() -> str:
+    """Every action that is built. `documents` has imported them."""
+    lines = [
+        "# EC2 and STS actions",
+        MADE,
+        "*Obeyed* parameters do what AWS says. *Inert* ones cannot change how packets are treated; they are taken, and",
+        "stored where AWS shows them. Any other parameter of an action is refused by name, any other action answers",
+        "`UnsupportedOperation`. `DryRun` is honoured everywhere.",
+    ]
+    for title, actions_of in (("EC2", built(sts=False)), ("STS", built(sts=True))):
+        lines += ["", f"## {title}", "", "| action | obeyed | inert |", "|---|---|---|"]
+        lines += [_action_row(name, known) for name, known in sorted(actions_of.items())]
+    return "\n".join([*lines, ""])
+
+
+def drop_reasons() -> str:
+    """The reasons with their numbers; the comment beside each is its explanation."""
+    source = inspect.getsource(flow.DropReason)
+    said = dict(re.findall(r"^    (\w+) = \d+(?:  # (.*))?$", source, flags=re.MULTILINE))
+    rows = [f"| {reason.value} | `{reason.name}` | {said[reason.name]} |" for reason in flow.DropReason]
+    return "\n".join(
+        [
+            "# Why a packet went no further",
+            MADE,
+            "The numbers are those of the programs in `bpf/`.",
+            "",
+            "| number | reason | when |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def documents() -> dict[Path, str]:
+    """Each page of the reference with its text."""
+    for module in pkgutil.iter_modules(action_modules.__path__, action_modules.__name__ + "."):
+        importlib.import_module(module.name)  # actions register themselves
+    pages = {"settings": settings(), "actions": actions(), "drop-reasons": drop_reasons()}
+    return {REFERENCE / f"{name}.md": text for name, text in pages.items()}
+
+
+def _action_row(name: str, known: Built) -> str:
+    return f"| `{name}` | {_names(known.reads)} | {_names(known.inert)} |"
+
+
+def _names(parameters: frozenset[str]) -> str:
+    return " ".join(f"`{parameter}`" for parameter in sorted(parameters))
+
+
+def _choices(choices: tuple[str, ...] | None) -> str:
+    return f" ({' or '.join(f'`{choice}`' for choice in choices)})" if choices and len(choices) > 1 else ""
+
+
+def _toml(value: Value) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)
+
+
+if __name__ == "__main__":
+    for path, text in documents().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
