@@ -1,13 +1,34 @@
 """Rules: authorize, revoke; duplicates and quotas."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from stockade.model import keys, ports
 from stockade.model.addresses import Cidr
-from stockade.model.rule import Direction, Rule
+from stockade.model.errors import (
+    CidrMalformed,
+    EgressNotAllowed,
+    ParameterInvalid,
+    ProtocolUnknown,
+    QuotaExceeded,
+    ResourceNotFound,
+    RuleDuplicate,
+    RuleNotFound,
+)
+from stockade.model.ids import check_id
+from stockade.model.resources import Change, put, referenced_by
+from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, Rule, RuleIdentity
+from stockade.model.security_group import SecurityGroup
+from stockade.model.vpc import Vpc
 from stockade.service.caller import Caller
-from stockade.service.cell import Cell
-from stockade.service.security_groups import GroupRef
+from stockade.service.cell import Cell, Decision
+from stockade.service.default_groups import CLASSIC_GRANT, new_rule
+from stockade.service.numbers import RULE
+from stockade.service.security_groups import GroupRef, SecurityGroups
+from stockade.store.contract import Exists, Guard
+
+LONGEST_DESCRIPTION = 255
+CLASSIC_PROTOCOLS = (ports.TCP, ports.UDP, ports.ICMP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +56,20 @@ class Revoked:
 
 def whole_group(source: GroupRef, classic: bool) -> tuple[RuleRequest, ...]:
     """What a grant to a group without protocol and ports stands for: tcp, udp and icmp."""
+    first = 1 if classic else 0
+    return (
+        RuleRequest(ports.TCP, first, ports.LAST, source),
+        RuleRequest(ports.UDP, first, ports.LAST, source),
+        RuleRequest(ports.ICMP, ports.ANY, ports.ANY, source),
+    )
 
 
 class Rules:
     """Use cases of rules."""
 
-    def __init__(self, cell: Cell) -> None: ...
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._groups = SecurityGroups(cell)
 
     async def authorize(
         self, caller: Caller, ref: GroupRef, direction: Direction, requests: Sequence[RuleRequest]
@@ -49,13 +78,155 @@ class Rules:
 
         Raises RuleDuplicate, QuotaExceeded, EgressNotAllowed, PortRangeInvalid, GroupNotFound (target or peer).
         """
+        id = self._target(caller, ref, direction).id
+
+        def decide() -> Decision[list[Rule]]:
+            cell = self._cell
+            group = self._groups.find(caller, GroupRef(id=id))
+            vpc = cell.resources.vpcs[group.vpc]
+            present = {rule.identity for rule in group.rules}
+            new: list[Rule] = []
+            for request in _spelled_out(requests, vpc):
+                identity = self._identity(caller, vpc, direction, request)
+                if identity in present:
+                    raise _duplicate(identity, vpc)
+                present.add(identity)
+                traffic, peer = identity[1:4], identity[4]
+                text = _check_description(request.description)
+                new.append(new_rule(cell, caller.account, direction, traffic, peer, text))
+            after = replace(group, rules=(*group.rules, *new))
+            self._check_quota(after, vpc, direction, len(new))
+            return self._change(group, after, new)
+
+        # Classic spells one request out as three rules at most.
+        return await self._cell.write(decide, on=id, numbers={RULE: 3 * len(requests)})
 
     async def revoke(
         self, caller: Caller, ref: GroupRef, direction: Direction, requests: Sequence[RuleRequest]
     ) -> Revoked:
         """Exact matches go. Raises RuleNotFound in a VPC that is not the default one, and changes nothing then."""
+        id = self._target(caller, ref, direction).id
 
-    async def revoke_by_id(
-        self, caller: Caller, ref: GroupRef, direction: Direction, ids: Sequence[str]
-    ) -> Revoked:
+        def decide() -> Decision[Revoked]:
+            group = self._groups.find(caller, GroupRef(id=id))
+            vpc = self._cell.resources.vpcs[group.vpc]
+            present = {rule.identity: rule for rule in group.rules}
+            removed: dict[Rule, None] = {}
+            unknown = []
+            for request in _spelled_out(requests, vpc):
+                rule = present.get(self._identity(caller, vpc, direction, request))
+                if rule is None:
+                    unknown.append(request)
+                else:
+                    removed[rule] = None
+            if unknown and not (vpc.is_classic or vpc.is_default):
+                raise RuleNotFound(group.id)
+            return self._without(group, Revoked(tuple(removed), tuple(unknown)))
+
+        return await self._cell.write(decide, on=id)
+
+    async def revoke_by_id(self, caller: Caller, ref: GroupRef, direction: Direction, ids: Sequence[str]) -> Revoked:
         """By sgr- id. Raises ResourceNotFound for an id that is not in the group, IdMalformed."""
+        id = self._target(caller, ref, direction).id
+
+        def decide() -> Decision[Revoked]:
+            group = self._groups.find(caller, GroupRef(id=id))
+            present = {str(rule.id): rule for rule in group.rules if rule.direction is direction}
+            for asked in ids:
+                if check_id(asked, "sgr") not in present:
+                    raise ResourceNotFound(asked)
+            return self._without(group, Revoked(tuple(present[asked] for asked in dict.fromkeys(ids))))
+
+        return await self._cell.write(decide, on=id)
+
+    def _target(self, caller: Caller, ref: GroupRef, direction: Direction) -> SecurityGroup:
+        group = self._groups.find(caller, ref)
+        if direction is Direction.EGRESS and self._groups.is_classic(group):
+            raise EgressNotAllowed(group.id)
+        return group
+
+    def _identity(self, caller: Caller, vpc: Vpc, direction: Direction, request: RuleRequest) -> RuleIdentity:
+        """What the request asks for, with ports checked and the peer looked up."""
+        if vpc.is_classic and request.protocol not in CLASSIC_PROTOCOLS:
+            raise ProtocolUnknown(ports.protocol_name(request.protocol))
+        pair = ports.check_ports(request.protocol, request.from_port, request.to_port)
+        return direction, request.protocol, *pair, self._peer(caller, vpc, request.peer)
+
+    def _peer(self, caller: Caller, vpc: Vpc, peer: Cidr | GroupRef) -> Peer:
+        if isinstance(peer, GroupRef):
+            group = self._groups.find_peer(caller, peer, vpc)
+            return GroupPeer(group.id, group.account)
+        if vpc.is_classic and peer.version != 4:
+            raise CidrMalformed(str(peer))
+        return CidrPeer(peer)
+
+    def _check_quota(self, group: SecurityGroup, vpc: Vpc, direction: Direction, added: int) -> None:
+        """EC2's counters: per direction and family, where a group counts in both; on classic all together."""
+        rules = [rule for rule in group.rules if rule.direction is direction]
+        quotas = self._cell.settings.quotas
+        if vpc.is_classic:
+            count, limit = len(rules), quotas.classic_rules_per_group
+        else:
+            families = [rule.peer.cidr.version if isinstance(rule.peer, CidrPeer) else None for rule in rules]
+            in_both = families.count(None)
+            count, limit = in_both + max(families.count(4), families.count(6)), quotas.rules_per_group
+        if count > limit:
+            raise QuotaExceeded("rules_per_group", limit, added, count - added)
+
+    def _without(self, group: SecurityGroup, revoked: Revoked) -> Decision[Revoked]:
+        if not revoked.removed:
+            return Decision([], [], revoked)
+        after = replace(group, rules=tuple(rule for rule in group.rules if rule not in revoked.removed))
+        guards, changes = self._edit(group, after)
+        tagged = self._cell.resources.tags
+        changes += [Change(keys.document("tag", rule.id), None) for rule in revoked.removed if rule.id in tagged]
+        return Decision(guards, changes, revoked)
+
+    def _change(self, before: SecurityGroup, after: SecurityGroup, new: list[Rule]) -> Decision[list[Rule]]:
+        if not new:
+            return Decision([], [], new)
+        guards, changes = self._edit(before, after)
+        return Decision(guards, changes, new)
+
+    def _edit(self, before: SecurityGroup, after: SecurityGroup) -> tuple[list[Guard], list[Change]]:
+        """The document and the references that keep named groups from being deleted."""
+        was, now = referenced_by(before), referenced_by(after)
+        named = [id for id in now if id not in was]
+        guards: list[Guard] = [self._cell.unchanged(put(after).key)]
+        guards += [Exists(keys.document("sg", id)) for id in named]
+        changes = [put(after)]
+        changes += [Change(keys.reference(id, after.id), after.id) for id in named]
+        changes += [Change(keys.reference(id, after.id), None) for id in was if id not in now]
+        return guards, changes
+
+
+def _spelled_out(requests: Sequence[RuleRequest], vpc: Vpc) -> list[RuleRequest]:
+    """On classic `all` is not stored as such."""
+    spelled: list[RuleRequest] = []
+    for request in requests:
+        if vpc.is_classic and request.protocol == ports.ANY:
+            spelled += [
+                replace(request, protocol=protocol, from_port=first, to_port=last)
+                for protocol, first, last in CLASSIC_GRANT
+            ]
+        else:
+            spelled.append(request)
+    return spelled
+
+
+def _duplicate(identity: RuleIdentity, vpc: Vpc) -> RuleDuplicate:
+    _, protocol, first, last, peer = identity
+    name = str(peer.cidr) if isinstance(peer, CidrPeer) else str(peer.group)
+    return RuleDuplicate(name, ports.protocol_name(protocol), first, last, vpc.is_classic)
+
+
+_EXTRA = frozenset(" ._-:/()#,@[]+=&;{}!$*")
+
+
+def _check_description(text: str | None) -> str | None:
+    fits = text is None or (
+        len(text) <= LONGEST_DESCRIPTION and all((c.isascii() and c.isalnum()) or c in _EXTRA for c in text)
+    )
+    if not fits:
+        raise ParameterInvalid("Description", str(text), "Invalid rule description.")
+    return text or None
