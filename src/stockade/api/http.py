@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from socket import socket
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any, TypeAlias
 
 import h11
@@ -151,6 +151,16 @@ class FrontDoor:
 
 class FrontProtocol(H11Protocol):
     """uvicorn's protocol, which also answers requests that end before they are whole."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """asyncio does this itself only for sockets that were made with the protocol's number, and few are.
+
+        Without it the two writes of an answer wait for each other: 44 ms a call in place of 2.
+        """
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family in (AF_INET, AF_INET6):
+            connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        super().connection_made(transport)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client will send nothing more. What it asked is still answered; half a request gets a 400."""

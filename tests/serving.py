@@ -1,0 +1,203 @@
+"""A whole control plane on a loopback port, with a host that reports instances and enforces nothing.
+
+For tests that speak to the API as a client does. It runs in a thread of its own, because boto3 and the
+command lines block; `ControlPlane.inside` runs a coroutine there.
+"""
+
+import asyncio
+import secrets
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from stockade.api.aws.auth.authenticate import Authenticator, AuthRules
+from stockade.api.aws.gateway import Gateway
+from stockade.api.aws.registry import Services
+from stockade.api.http import FrontDoor, FrontSettings, listen
+from stockade.api.native.counters import Counters
+from stockade.api.native.health import Health
+from stockade.model.account import Platform
+from stockade.model.ids import HostId
+from stockade.model.instance import InstanceStatus, Observed, Wanted
+from stockade.model.resources import put
+from stockade.service.accounts import Accounts, CreatedAccount
+from stockade.service.cell import Cell, CellSettings
+from stockade.service.enforcement import NoEnforcement
+from stockade.service.images import Images
+from stockade.service.instances import Instances
+from stockade.service.key_pairs import KeyPairs
+from stockade.service.rules import Rules
+from stockade.service.security_groups import SecurityGroups
+from stockade.service.tags import Tags
+from stockade.service.upkeep import Upkeep
+from stockade.service.vpcs import Vpcs
+from stockade.store.cache import Cache
+from stockade.store.contract import Store
+from stockade.store.memory import MemoryStore
+
+T = TypeVar("T")
+HOST = HostId("host-test")
+
+
+def services_of(cell: Cell) -> Services:
+    """Every use case on one cell."""
+    return Services(
+        accounts=Accounts(cell),
+        groups=SecurityGroups(cell),
+        rules=Rules(cell),
+        instances=Instances(cell),
+        images=Images(cell),
+        key_pairs=KeyPairs(cell),
+        tags=Tags(cell),
+        vpcs=Vpcs(cell),
+    )
+
+
+@dataclass(slots=True)
+class Clock:
+    """The time now, until it is set."""
+
+    fixed: datetime | None = None
+
+    def now(self) -> datetime:
+        return self.fixed or datetime.now(UTC)
+
+
+class World:
+    """Store, cell, services and gateway in the loop that runs, without any port."""
+
+    def __init__(self, cell: Cell, cache: Cache, upkeep: Upkeep, front: FrontSettings, auth: AuthRules) -> None:
+        self.cell = cell
+        self.cache = cache
+        self.upkeep = upkeep
+        self.services = services_of(cell)
+        self.counters = Counters()
+        self.clock = Clock()
+        self.health = Health("ready", "none", hosts_ready=1, hosts_known=1)
+        self.authenticator = Authenticator(self.services.accounts.find_key, self.clock.now, auth)
+        self.gateway = Gateway(self.services, self.authenticator, lambda: frozenset(cell.settings.regions))
+        self.front = FrontDoor(self.gateway, self._native, self.counters, lambda: str(uuid.uuid4()), front)
+
+    @classmethod
+    async def open(
+        cls,
+        store: Store | None = None,
+        settings: CellSettings | None = None,
+        front: FrontSettings | None = None,
+        auth: AuthRules | None = None,
+    ) -> "World":
+        cache = await Cache.open(store or MemoryStore())
+        cell = Cell(
+            cache,
+            NoEnforcement(),
+            settings or CellSettings(),
+            HOST,
+            lambda: datetime.now(UTC),
+            lambda digits: secrets.token_hex(digits)[:digits],
+        )
+        upkeep = Upkeep(cell)
+        await upkeep.start()
+        return cls(cell, cache, upkeep, front or FrontSettings(), auth or AuthRules())
+
+    async def close(self) -> None:
+        await self.upkeep.close()
+        await self.cache.close()
+
+    def _native(self) -> Any:
+        from stockade.api.native.app import Native  # noqa: PLC0415 - as the daemon does
+
+        return Native(self.services.accounts, self.authenticator, lambda: self.health, self.counters).app()
+
+
+class ReportingHost:
+    """A host that says of every instance what was wanted of it, and hears of groups nothing."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._changed = asyncio.Event()
+        self._unfollow = cell.ledger.follow(lambda revision, edits: self._changed.set())
+        self._task = asyncio.create_task(self._run(), name="reporting-host")
+
+    async def _run(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            resources = self._cell.resources
+            seen = [
+                InstanceStatus(instance.id, Observed.RUNNING if instance.wanted is Wanted.RUNNING else Observed.GONE)
+                for instance in resources.instances.values()
+                if instance.terminated_at is None
+            ]
+            news = [put(status) for status in seen if resources.statuses.get(status.instance) != status]
+            if news:
+                await self._cell.ledger.commit([], news)
+
+    async def close(self) -> None:
+        self._unfollow()
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+
+@dataclass(slots=True)
+class ControlPlane:
+    """What a test holds of the server that runs."""
+
+    url: str
+    port: int
+    world: World
+    loop: asyncio.AbstractEventLoop
+
+    def inside(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine in the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+
+    def account(self, platform: Platform, **kwargs: Any) -> CreatedAccount:
+        """A new account with its key."""
+        return self.inside(self.world.services.accounts.create(platform=platform, **kwargs))
+
+
+@contextmanager
+def control_plane(
+    store: Callable[[], Store] = MemoryStore,
+    settings: CellSettings | None = None,
+    front: FrontSettings | None = None,
+    auth: AuthRules | None = None,
+) -> Iterator[ControlPlane]:
+    """Serves until the block ends; every answer in between is the server's own."""
+    ready: Future[ControlPlane] = Future()
+    done = threading.Event()
+
+    async def serve() -> None:
+        world = await World.open(store(), settings, front, auth)
+        host = ReportingHost(world.cell)
+        sock = socket.create_server(("127.0.0.1", 0))
+        listening = await listen(world.front, sock)
+        port = sock.getsockname()[1]
+        ready.set_result(ControlPlane(f"http://127.0.0.1:{port}", port, world, asyncio.get_running_loop()))
+        await asyncio.get_running_loop().run_in_executor(None, done.wait)
+        await listening.close()
+        await host.close()
+        await world.close()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    thread = threading.Thread(target=run, name="control-plane")
+    thread.start()
+    try:
+        yield ready.result(30)
+    finally:
+        done.set()
+        thread.join(30)
