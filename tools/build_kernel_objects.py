@@ -10,7 +10,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-PACKAGE = "src/stockade/datapath/ebpf"
+PACKAGE = "src/stockade/datapath/ebpf/objects"
 
 
 class KernelObjects(BuildHookInterface):  # type: ignore[type-arg]

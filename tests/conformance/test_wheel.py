@@ -50,7 +50,7 @@ def test_wheel_is_small_and_whole(wheel: Path) -> None:
     assert wheel.stat().st_size <= LIMIT_BYTES
     names = set(zipfile.ZipFile(wheel).namelist())
     for order in ("el", "eb"):
-        assert f"stockade/datapath/ebpf/stockade.bpf.{order}.o" in names
+        assert f"stockade/datapath/ebpf/objects/stockade.bpf.{order}.o" in names
     assert not [name for name in names if "-antispoof" in name or "-ingress" in name]
     assert {name.rpartition("licenses/")[2] for name in names if "licenses/" in name} == {
         "LICENSE",
