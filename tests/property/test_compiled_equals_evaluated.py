@@ -24,7 +24,7 @@ def simulated(view: HostView) -> SimulatedDatapath:
     return datapath
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(CHANCE)
 def test_compiled_entries_agree_with_the_rules(chance: Random) -> None:
     view = random_view(chance)
@@ -34,7 +34,7 @@ def test_compiled_entries_agree_with_the_rules(chance: Random) -> None:
         assert datapath.judge(packet, sender) == evaluate(view, packet, sender)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(CHANCE)
 def test_a_packet_that_opens_a_flow_is_judged_like_any_first_packet(chance: Random) -> None:
     view = random_view(chance)

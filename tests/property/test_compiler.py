@@ -22,7 +22,7 @@ RANGES = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(CHANCE)
 def test_a_compiler_that_remembers_equals_one_that_does_not(chance: Random) -> None:
     remembering = Compiler()
@@ -81,7 +81,7 @@ def check_form(policy: HostPolicy) -> None:
                 assert all(one.high < other.low for one, other in pairwise(intervals))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(CHANCE)
 def test_entries_have_the_form_they_promise(chance: Random) -> None:
     check_form(compile_host(random_view(chance)))

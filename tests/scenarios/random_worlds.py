@@ -7,6 +7,7 @@ groups nobody is in, two networks with the same addresses, rule numbers in no or
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
 from random import Random
+from typing import Any
 
 from stockade.model import ports
 from stockade.model.addresses import Address, mac_of, parse_cidr
@@ -34,6 +35,7 @@ SERVICES = (("169.254.169.254", 6, 80), ("169.254.169.253", 17, 53), ("169.254.1
 EDGES = (0, 1, 21, 22, 23, 79, 80, 81, 1023, 1024, 8080, 65534, 65535)
 PROTOCOLS = (ports.ANY, ports.TCP, ports.TCP, ports.TCP, ports.UDP, ports.UDP, ports.ICMP, ports.ICMPV6, 47, 50, 0, 255)
 GROUPS_PER_NETWORK = 3
+ALL_TRAFFIC: dict[str, Any] = {"protocol": ports.ANY, "from_port": None, "to_port": None}
 
 
 def group_name(network: int, place: int) -> SecurityGroupId:
@@ -53,8 +55,11 @@ def random_view(random: Random, guests: int = 8) -> HostView:
 
 def random_group(random: Random, network: int, place: int) -> ViewGroup:
     name = group_name(network, place)
-    rules = tuple(random_rule(random, network) for _ in range(random.choice((0, 1, 2, 3, 5, 12))))
-    return ViewGroup(name, f"g{network}{place}", rules)
+    rules = [random_rule(random, network) for _ in range(random.choice((0, 1, 2, 3, 5, 12)))]
+    if random.random() < 0.5:  # as groups are born
+        peer = CidrPeer(parse_cidr("0.0.0.0/0"))
+        rules.append(replace(random_rule(random, network), direction=Direction.EGRESS, peer=peer, **ALL_TRAFFIC))
+    return ViewGroup(name, f"g{network}{place}", tuple(rules))
 
 
 def random_rule(random: Random, network: int) -> Rule:
@@ -129,8 +134,7 @@ def random_packet(random: Random, view: HostView) -> tuple[Packet, NetworkInterf
         source: Address = IPv4Address(random.choice(OUTSIDERS))
         if random.random() < 0.08:
             source = random.choice([*everybody, *publics, *map(IPv4Address, STRANGE)])
-        packet = _random_traffic(random, source, random.choice(publics))
-        return packet, None
+        return _random_traffic(random, view, source, random.choice(publics)), None
     sender = view.interfaces[random.choice(interfaces)]
     source = random.choice(sender.addresses)
     chance = random.random()
@@ -140,19 +144,28 @@ def random_packet(random: Random, view: HostView) -> tuple[Packet, NetworkInterf
         address, protocol, port = random.choice(SERVICES)
         near = port + random.choice((0, 0, 1))
         return Packet(source, IPv4Address(address), protocol, near, 40_000), sender.id
-    pool: list[Address] = [*everybody, *everybody, *publics, *map(IPv4Address, OUTSIDERS)]
+    neighbours = [address for each in view.members.values() if each.vpc == sender.vpc for address in each.addresses]
+    pool: list[Address] = [*neighbours * 4, *everybody, *publics * 2, *map(IPv4Address, OUTSIDERS)]
     if random.random() < 0.1:
         pool = [IPv4Address(text) for text in STRANGE]
-    return _random_traffic(random, source, random.choice(pool)), sender.id
+    return _random_traffic(random, view, source, random.choice(pool)), sender.id
 
 
-def _random_traffic(random: Random, source: Address, destination: Address) -> Packet:
+def _random_traffic(random: Random, view: HostView, source: Address, destination: Address) -> Packet:
+    """Often what some rule speaks of, or nearly that."""
     protocol = random.choice(tuple(each for each in PROTOCOLS if each != ports.ANY))
+    port = random.choice(EDGES)
+    kind, code = random.choice((0, 3, 5, 8, 8, 8, 13, 255)), random.choice((0, 0, 4, 255))
+    rules = [rule for group in view.groups.values() for rule in group.rules if rule.protocol != ports.ANY]
+    if rules and random.random() < 0.7:
+        rule = random.choice(rules)
+        protocol, port = rule.protocol, random.choice(rule.interval)
+        if random.random() < 0.6:
+            kind, code = port >> 8, port & 0xFF
     if protocol in ports.PORTED:
-        port = min(max(random.choice(EDGES) + random.choice((-1, 0, 0, 1)), 0), ports.LAST)
-        return Packet(source, destination, protocol, port, random.randint(1024, 65_535))
+        near = min(max(port + random.choice((-1, 0, 0, 0, 1)), 0), ports.LAST)
+        return Packet(source, destination, protocol, near, random.randint(1024, 65_535))
     if protocol == ports.ICMP:
-        kind, code = random.choice((0, 3, 5, 8, 8, 8, 13, 255)), random.choice((0, 0, 4, 255))
         return Packet(source, destination, protocol, kind << 8 | code, random.randint(0, 65_535))
     return Packet(source, destination, protocol)
 
