@@ -129,6 +129,7 @@ class Resources:
         self._members: dict[SecurityGroupId, dict[NetworkInterfaceId, None]] = {}
         self._referrers: dict[SecurityGroupId, dict[SecurityGroupId, None]] = {}
         self._by_host: dict[HostId, dict[NetworkInterfaceId, None]] = {}
+        self._by_place: dict[tuple[HostId, VpcId], dict[NetworkInterfaceId, None]] = {}
         self._by_vpc: dict[VpcId, dict[NetworkInterfaceId, None]] = {}
         self._instances_on: dict[HostId, dict[InstanceId, None]] = {}
         self._instances_of: dict[AccountId, dict[InstanceId, None]] = {}
@@ -176,6 +177,10 @@ class Resources:
     def interfaces_in(self, vpc: VpcId) -> list[NetworkInterface]:
         """The interfaces of a network, wherever they live."""
         return [self.interfaces[id] for id in self._by_vpc.get(vpc, ())]
+
+    def is_used_on(self, vpc: VpcId, host: HostId) -> bool:
+        """Whether the host has an interface in the network."""
+        return (host, vpc) in self._by_place
 
     def instances_on(self, host: HostId) -> list[Instance]:
         """The instances placed on a host, terminated ones too."""
@@ -265,6 +270,7 @@ class Resources:
             case NetworkInterface():
                 yield self._by_host, value.host, value.id
                 yield self._by_vpc, value.vpc, value.id
+                yield self._by_place, (value.host, value.vpc), value.id
                 for group in value.groups:
                     yield self._members, group, value.id
             case Instance():

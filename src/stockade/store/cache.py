@@ -67,7 +67,12 @@ class Cache:
 
     def follow(self, follower: Follower) -> Callable[[], None]:
         self._followers.append(follower)
-        return lambda: self._followers.remove(follower)
+
+        def unfollow() -> None:
+            with contextlib.suppress(ValueError):  # said twice
+                self._followers.remove(follower)
+
+        return unfollow
 
     async def close(self) -> None:
         """Stop following. The store stays open: it is not ours."""
