@@ -8,7 +8,6 @@ others wait for it.
 
 import fcntl
 import os
-import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -30,7 +29,6 @@ _STEPS = {  # what mmdebstrap says -> what we say
     "extracting archives": "unpacking",
     "installing essential": "installing the essential packages",
     "installing remaining": "installing the servers",
-    "running --customize-hook": "preparing",
 }
 _OFFLINE = ("Could not resolve", "Failed to fetch", "Temporary failure", "Could not connect", "Unable to connect")
 
@@ -45,6 +43,11 @@ class Images:
     def __init__(self, directory: Path, journal: Journal) -> None:
         self._directory = directory
         self._journal = journal
+
+    @property
+    def directory(self) -> Path:
+        """Where layers are kept."""
+        return self._directory
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name. Raises ImageUnavailable."""
@@ -72,6 +75,19 @@ class Images:
             if not path.exists():  # another process may have built it while we waited
                 self._build(layer, path, progress)
         return path
+
+    def unpacked(self, layer: Layer) -> Path:
+        """The layer's files as a directory, for a kernel that cannot use the packed form. Raises ImageUnavailable."""
+        packed = self.ensure(layer)
+        tree = packed.with_suffix(".tree")
+        with self._alone(layer):
+            if not tree.exists():
+                self._check_space(layer)
+                scratch = self._directory / f".unpacking-{layer.name}"
+                shutil.rmtree(scratch, ignore_errors=True)
+                _run(["unsquashfs", "-quiet", "-no-progress", "-dest", str(scratch), str(packed)])
+                os.replace(scratch, tree)
+        return tree
 
     def _path(self, layer: Layer) -> Path:
         return self._directory / f"{layer.name}-{layer.digest}.squashfs"
@@ -114,14 +130,14 @@ class Images:
             raise ImageUnavailable(f"cannot build {layer.name}: {err}") from err
         settings = scratch / "apt.conf"
         settings.write_text(fetch_settings() + 'APT::Install-Recommends "false";\n', encoding="utf-8")
-        hook = f'sh {shlex.quote(str(FILES / layer.prepare))} "$1" {shlex.quote(str(FILES))}'
         command = [
             *("mmdebstrap", "--mode=root", f"--variant={layer.variant}", f"--include={','.join(layer.packages)}"),
             *("--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT)),
-            *(f"--aptopt={settings}", "--skip=output/dev", f"--customize-hook={hook}"),
-            *(codename, str(scratch / "tree"), *map(str, sources)),
+            *(f"--aptopt={settings}", codename, str(scratch / "tree"), *map(str, sources)),
         ]
         _run_with_progress(command, layer, progress)
+        progress(f"{layer.name}: preparing")
+        _run(["sh", str(FILES / layer.prepare), str(scratch / "tree"), str(FILES)])
 
     def _check_tools(self) -> None:
         absent = [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
@@ -141,6 +157,7 @@ class Images:
         for older in self._directory.glob(f"{layer.name}-*.squashfs"):
             if older != path:
                 older.unlink(missing_ok=True)
+                shutil.rmtree(older.with_suffix(".tree"), ignore_errors=True)
 
 
 def _run(command: list[str]) -> None:

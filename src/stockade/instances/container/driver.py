@@ -1,0 +1,265 @@
+"""Instances as containers.
+
+    create   uids ─▶ user namespace and its network ─▶ veth, outer end down ─▶ addresses inside ─▶ record
+    start    outer end up ─▶ private mounts: image, id-mapped, under an overlay ─▶ runtime ─▶ record with the process
+    destroy  cgroups and who lives in them ─▶ veth ─▶ directory
+
+Between create and start only this process holds the namespaces: when it dies, the kernel removes them and the
+veth with them. After start the instance's own processes hold them, and whoever reads the records finds it again.
+"""
+
+import json
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from stockade.instances.container import record as records
+from stockade.instances.container.bundle import IDS, Bundle, config_of
+from stockade.instances.container.cgroups import Cgroups
+from stockade.instances.container.console import open_console, tail, trim
+from stockade.instances.container.host_keys import HostKey, new_host_key
+from stockade.instances.container.launch_mounts import LaunchMounts
+from stockade.instances.container.record import Record
+from stockade.instances.container.root_files import write_own_files
+from stockade.instances.container.runtime import Runtime, RuntimeFailed
+from stockade.instances.contract import InstanceSpec, LaunchFailed
+from stockade.instances.images.build import Images, ImageUnavailable, Progress
+from stockade.instances.network.links import device_name, make_device
+from stockade.linux import links
+from stockade.linux.namespaces import UserNamespace, new_user_namespace
+from stockade.linux.netlink import Netlink
+from stockade.linux.processes import ProcessId
+from stockade.model.ids import InstanceId
+from stockade.model.instance import InstanceStatus, Observed
+from stockade.model.journal import HostObject, Journal
+
+# Of the uids that Linux sets aside for containers, far from those that useradd hands to people.
+_FIRST_ID, _RANGES = 0x20000000, 0x4000
+_GRACE_S = 3.0
+_log = logging.getLogger(__name__)
+
+
+class ContainerDriver:
+    """Runs a site's instances on the host whose network namespace this process is in."""
+
+    def __init__(
+        self,
+        site: str,
+        *,
+        directory: Path,
+        runtime: Runtime,
+        images: Images,
+        journal: Journal,
+        progress: Progress = lambda line: None,
+    ) -> None:
+        """`directory` holds one directory an instance; what is found there is adopted."""
+        self._site = site
+        self._directory = directory
+        self._runtime = runtime
+        self._images = images
+        self._journal = journal
+        self._progress = progress
+        self._cgroups = Cgroups(site)
+        self._mounts = LaunchMounts(images, directory, runtime.state)
+        self._route = Netlink()
+        self._lock = threading.Lock()
+        self._held: dict[InstanceId, UserNamespace] = {}  # created, not started
+        self._present: set[InstanceId] = set()  # from the first step of create to the last of destroy
+        self._records = self._adopted()
+
+    def create(self, spec: InstanceSpec) -> str:
+        """Make everything but the first process, building the image first if need be."""
+        try:
+            recipe = self._images.recipe(spec.recipe)
+            self._images.ensure(recipe.layer, self._progress)
+        except ImageUnavailable as err:
+            raise LaunchFailed(str(err)) from err
+        device = device_name(self._site, spec.number)
+        first_id = self._begin(spec, device)
+        try:
+            self._make(spec, device, first_id, new_host_key(recipe.ssh))
+        except OSError as err:
+            self.destroy(spec.id)
+            raise LaunchFailed(f"{spec.id} could not be made: {err}") from err
+        return device
+
+    def start(self, instance: InstanceId) -> None:
+        """Bring the device up and start the first process."""
+        with self._lock:
+            namespaces = self._held.pop(instance, None)
+            record = self._records.get(instance)
+        if namespaces is None or record is None:
+            raise LaunchFailed(f"{instance} was not created by this process, or was started already")
+        try:
+            links.set_up(self._route, record.device)
+            process = self._run(record, namespaces)
+            started = replace(record, process=process)
+            records.save(self._directory / instance, started)
+        except (OSError, RuntimeFailed) as err:
+            self.destroy(instance)
+            raise LaunchFailed(f"{instance} could not be started: {err}") from err
+        finally:
+            namespaces.close()
+        with self._lock:
+            self._records[instance] = started
+
+    def stop(self, instance: InstanceId) -> None:
+        """TERM to its first process, KILL three seconds later; with it goes everything inside."""
+        record = self._record(instance)
+        if record is not None and record.process is not None and not record.process.end(_GRACE_S):
+            _log.error("instance_does_not_end", extra={"instance": instance, "pid": record.process.pid})
+
+    def destroy(self, instance: InstanceId) -> None:
+        """Remove it; what still runs of it is killed."""
+        with self._lock:
+            namespaces = self._held.pop(instance, None)
+            record = self._records.pop(instance, None)
+            if instance not in self._present:
+                return
+        if namespaces is not None:
+            namespaces.close()
+        self._cgroups.remove(instance)
+        self._runtime.forget(instance)
+        made = [self._folder(instance)]
+        if record is not None:
+            links.delete_link(self._route, record.device)
+            made.append(HostObject("link", record.device))
+        shutil.rmtree(self._directory / instance, ignore_errors=True)
+        with self._lock:
+            self._journal.removed(*made)
+            self._present.discard(instance)
+            if not self._present:
+                self._cgroups.remove_site()
+                self._journal.removed(*self._shared())
+
+    def observe(self) -> Mapping[InstanceId, InstanceStatus]:
+        """Every instance as it is now: does its first process live, is its device there."""
+        with self._lock:
+            known = dict(self._records)
+        devices = {link.name for link in links.list_links(self._route)}
+        for instance in known:
+            trim(self._console(instance))
+        return {instance: _status(record, record.device in devices) for instance, record in known.items()}
+
+    def device(self, instance: InstanceId) -> str | None:
+        record = self._record(instance)
+        if record is None or links.find_link(self._route, record.device) is None:
+            return None
+        return record.device
+
+    def console(self, instance: InstanceId) -> bytes:
+        return tail(self._console(instance))
+
+    def process(self, instance: InstanceId) -> ProcessId | None:
+        """The instance's first process, as the host numbers it; None when it never ran."""
+        record = self._record(instance)
+        return None if record is None else record.process
+
+    def close(self) -> None:
+        """Let go; instances live on."""
+        with self._lock:
+            for namespaces in self._held.values():
+                namespaces.close()
+            self._held = {}
+        self._mounts.close()
+        self._route.close()
+
+    def _adopted(self) -> dict[InstanceId, Record]:
+        found = {}
+        for folder in sorted(self._directory.glob("i-*")):
+            record = records.load(folder)
+            if record is None:
+                shutil.rmtree(folder, ignore_errors=True)  # its maker died in create; the kernel did the rest
+            else:
+                found[record.spec.id] = record
+        self._present = set(found)
+        return found
+
+    def _begin(self, spec: InstanceSpec, device: str) -> int:
+        """Take the instance's place and its first uid, and write down what will be made."""
+        with self._lock:
+            if spec.id in self._present:
+                raise LaunchFailed(f"{spec.id} is here already")
+            taken = {record.first_id for record in self._records.values()}
+            slots = ((spec.number + step) % _RANGES for step in range(_RANGES))
+            first_id = next(one for slot in slots if (one := _FIRST_ID + slot * IDS) not in taken)
+            things = [HostObject("link", device), self._folder(spec.id)]
+            self._journal.making(*([] if self._present else self._shared()), *things)
+            self._present.add(spec.id)
+            self._records[spec.id] = Record(spec, first_id, device)
+        return first_id
+
+    def _make(self, spec: InstanceSpec, device: str, first_id: int, key: HostKey) -> None:
+        folder = self._directory / spec.id
+        folder.mkdir(mode=0o700, parents=True)
+        for name in ("upper", "work", "bundle"):
+            (folder / name).mkdir(mode=0o755)
+        os.chown(folder / "upper", first_id, first_id)
+        write_own_files(folder / "upper", spec, key, first_id)
+        self._console(spec.id).write_text(f"ssh host key: {key.fingerprint} (ED25519)\n", encoding="ascii")
+        namespaces = new_user_namespace(first_id, IDS)
+        with self._lock:
+            self._held[spec.id] = namespaces
+        make_device(self._route, device, namespaces.network, spec)
+        records.save(folder, Record(spec, first_id, device))
+
+    def _run(self, record: Record, namespaces: UserNamespace) -> ProcessId:
+        spec = record.spec
+        recipe = self._images.recipe(spec.recipe)
+        folder = self._directory / spec.id
+        config = config_of(
+            Bundle(
+                root=str(self._mounts.root),
+                hostname=spec.hostname,
+                services=recipe.services,
+                first_id=record.first_id,
+                user_namespace=f"/proc/{os.getpid()}/fd/{namespaces.user}",
+                network_namespace=f"/proc/{os.getpid()}/fd/{namespaces.network}",
+                cgroup=self._cgroups.path(spec.id),
+                memory_mb=spec.memory_mb,
+                pids=spec.pids,
+            )
+        )
+        (folder / "bundle" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        console = open_console(self._console(spec.id))
+        try:
+            return self._mounts.with_root(
+                recipe.layer,
+                namespaces.user,
+                folder / "upper",
+                folder / "work",
+                lambda: self._runtime.run(spec.id, folder / "bundle", console),
+            )
+        finally:
+            os.close(console)
+
+    def _shared(self) -> list[HostObject]:
+        """What all instances of the site share on this host."""
+        return [HostObject("directory", str(self._runtime.state))] + [
+            HostObject("cgroup", str(top)) for top in self._cgroups.tops
+        ]
+
+    def _folder(self, instance: InstanceId) -> HostObject:
+        return HostObject("directory", str(self._directory / instance))
+
+    def _console(self, instance: InstanceId) -> Path:
+        return self._directory / instance / "console"
+
+    def _record(self, instance: InstanceId) -> Record | None:
+        with self._lock:
+            return self._records.get(instance)
+
+
+def _status(record: Record, has_device: bool) -> InstanceStatus:
+    instance = record.spec.id
+    if record.process is None:
+        return InstanceStatus(instance, Observed.STARTING)
+    if not record.process.alive:
+        return InstanceStatus(instance, Observed.GONE, "its first process ended")
+    if not has_device:
+        return InstanceStatus(instance, Observed.IMPAIRED, "its network device is gone")
+    return InstanceStatus(instance, Observed.RUNNING)

@@ -1,0 +1,58 @@
+"""What is kept on disk of an instance, so that another process finds it again: record.json in its directory."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from stockade.instances.contract import InstanceSpec
+from stockade.linux.processes import ProcessId
+from stockade.model.addresses import MacAddress
+from stockade.model.ids import InstanceId, NetworkInterfaceId
+
+_FILE = "record.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`process` is None until it was started."""
+
+    spec: InstanceSpec
+    first_id: int
+    device: str
+    process: ProcessId | None = None
+
+
+def save(directory: Path, record: Record) -> None:
+    """Written whole or not at all."""
+    spec = {name: value if isinstance(value, int) else str(value) for name, value in asdict(record.spec).items()}
+    process = None if record.process is None else [record.process.pid, record.process.started]
+    text = json.dumps({"spec": spec, "first_id": record.first_id, "device": record.device, "process": process})
+    scratch = directory / (_FILE + ".new")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, directory / _FILE)
+
+
+def load(directory: Path) -> Record | None:
+    """None when there is none, or only part of one: then nothing was started."""
+    try:
+        kept = json.loads((directory / _FILE).read_text(encoding="utf-8"))
+        spec = kept["spec"]
+        return Record(
+            spec=InstanceSpec(
+                **{
+                    **spec,
+                    "id": InstanceId(spec["id"]),
+                    "interface": NetworkInterfaceId(spec["interface"]),
+                    "mac": MacAddress(spec["mac"]),
+                    "address": IPv4Address(spec["address"]),
+                    "network": IPv4Network(spec["network"]),
+                }
+            ),
+            first_id=kept["first_id"],
+            device=kept["device"],
+            process=None if kept["process"] is None else ProcessId(*kept["process"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
