@@ -11,6 +11,7 @@ policy stays enforced, instances run on, and `attend` is called again with the n
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from stockade.agent.flow_loop import FlowLoop
 from stockade.agent.instance_loop import Hostname, InstanceLoop
@@ -23,6 +24,9 @@ from stockade.feed.contract import ViewStream
 from stockade.instances.contract import InstanceDriver
 from stockade.model.host_view import HostView
 from stockade.model.ids import HostId
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Agent:
@@ -81,6 +85,10 @@ class Agent:
     @property
     def lost_events(self) -> int:
         return self._flows.lost
+
+    async def with_datapath(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run something that uses the datapath between two changes of it, not beside one."""
+        return await self._calls(function, *args, **kwargs)
 
     async def counters(self) -> Counters:
         return await self._calls(self._datapath.counters)

@@ -39,3 +39,16 @@ class HostStatus:
         fields["started_at"] = self.started_at.isoformat()
         fields["proven_at"] = self.proven_at.isoformat() if self.proven_at is not None else None
         return fields
+
+    @classmethod
+    def from_plain(cls, fields: dict[str, Any]) -> "HostStatus":
+        """The value that `plain` made these of."""
+        proven_at = fields["proven_at"]
+        return cls(
+            **fields
+            | {
+                "phase": Phase(fields["phase"]),
+                "started_at": datetime.fromisoformat(fields["started_at"]),
+                "proven_at": datetime.fromisoformat(proven_at) if proven_at is not None else None,
+            }
+        )

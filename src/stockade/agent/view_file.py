@@ -10,9 +10,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from stockade.model import plain
 from stockade.model.host_view import Frame, HostView, ViewItem, apply_frame
 from stockade.model.ids import HostId
+from stockade.model.plain import from_plain, to_plain
 
 _MAX_FRAMES = 256  # then the file is written anew; bounds both its size and the time to read it
 
@@ -36,7 +36,7 @@ class ViewFile:
         # A torn last line is a frame that was never acknowledged; what precedes it is whole.
         with contextlib.suppress(ValueError, KeyError, TypeError):
             for line in lines:
-                view = apply_frame(view, plain.parse(Frame, json.loads(line)))
+                view = apply_frame(view, from_plain(json.loads(line), Frame))
                 read += 1
         return view if read else None
 
@@ -73,7 +73,7 @@ def whole_frame(view: HostView) -> Frame:
 
 
 def _line(frame: Frame) -> str:
-    return json.dumps(plain.form(frame), separators=(",", ":")) + "\n"
+    return json.dumps(to_plain(frame, Frame), separators=(",", ":")) + "\n"
 
 
 def _private(path: str, flags: int) -> int:

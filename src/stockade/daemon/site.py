@@ -1,0 +1,152 @@
+"""A site on this host: its run directory, who runs it, and the credentials it left for its owner.
+
+/run/<site>/            0755 root
+  agent                 pid and start time of the agent, locked while it lives
+  journal               what was made on the host
+  view                  the last enforced view
+  credentials.json      endpoint and admin key, 0600, owned by who called sudo
+  log                   of `up -d`
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stockade.daemon.problems import USAGE, Problem
+from stockade.daemon.settings import Settings
+from stockade.linux.processes import ProcessId
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What `stockade env` prints and the other commands sign with."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    account: str
+    region: str
+
+
+class Site:
+    """The files of one site's run directory."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.directory = directory
+        self.journal = self.directory / "journal"
+        self.log = self.directory / "log"
+        self._agent = self.directory / "agent"
+        self._credentials = self.directory / "credentials.json"
+
+    @classmethod
+    def to_run(cls, settings: Settings) -> "Site":
+        """Where a daemon of these settings would keep its files."""
+        return cls(settings.site, settings.run_directory)
+
+    @classmethod
+    def to_ask(cls, settings: Settings) -> "Site":
+        """The site that runs: the system's, else the user's own."""
+        system = cls(settings.site, settings.system_run_directory)
+        own = cls(settings.site, settings.own_run_directory)
+        return system if system.agent() is not None or not own.directory.is_dir() else own
+
+    def take(self) -> int:
+        """Become this site's agent; the lock is held as long as the descriptor is open. Raises Problem."""
+        self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fd = os.open(self._agent, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            running = self.agent()
+            os.close(fd)
+            raise Problem(
+                f"site {self.name!r} is running already" + (f" (process {running.pid})" if running else ""),
+                attempt="stockade status        (or another site: STOCKADE_SITE=other stockade up)",
+                code=USAGE,
+            ) from None
+        me = ProcessId.of(os.getpid())
+        assert me is not None
+        os.truncate(fd, 0)
+        os.pwrite(fd, f"{me.pid} {me.started}\n".encode(), 0)
+        return fd
+
+    def agent(self) -> ProcessId | None:
+        """The agent that runs now."""
+        with contextlib.suppress(OSError, ValueError):
+            pid, started = self._agent.read_text(encoding="ascii").split()
+            process = ProcessId(int(pid), started)
+            return process if process.alive else None
+        return None
+
+    def write_credentials(self, credentials: Credentials, owner: tuple[int, int]) -> None:
+        """Readable by `owner` (uid, gid) alone."""
+        fresh = self._credentials.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8") as file:
+            os.fchown(fd, *owner)
+            json.dump(asdict(credentials), file)
+            file.write("\n")
+        os.replace(fresh, self._credentials)
+
+    def credentials(self) -> Credentials | None:
+        """None when the site is not there. Raises Problem when they are somebody else's."""
+        try:
+            return Credentials(**json.loads(self._credentials.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except PermissionError as err:
+            raise Problem(
+                f"the credentials of site {self.name!r} belong to another user",
+                why=f"{self._credentials} is readable by its owner alone",
+                attempt="run the command as the user who started it, or with sudo",
+                code=USAGE,
+            ) from err
+
+    def forget(self, keep: bool = False) -> None:
+        """Remove the files; `keep`: those stay that a later `up` or `down --force` needs."""
+        names = ["credentials.json", "agent"] if keep else ["credentials.json", "agent", "view", "log", "journal"]
+        for name in names:
+            (self.directory / name).unlink(missing_ok=True)
+        if not keep:
+            with contextlib.suppress(OSError):
+                self.directory.rmdir()
+
+
+def caller_ids() -> tuple[int, int]:
+    """Whose command this is: the user behind sudo, else who we are."""
+    return int(os.environ.get("SUDO_UID") or os.getuid()), int(os.environ.get("SUDO_GID") or os.getgid())
+
+
+def prepare_state(directory: Path, user: int) -> None:
+    """A directory of our own in which the control process (`user`) may write, and touch nothing of root's.
+
+    Sticky, so that it cannot rename what the agent keeps beside the database (images, instances).
+    """
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    about = directory.stat()
+    strangers = [entry for entry in os.listdir(directory) if not entry.startswith(_OURS)]
+    if about.st_uid != 0 or strangers:
+        raise Problem(
+            f"{directory} cannot hold the state",
+            why=f"it also holds {strangers[0]}" if strangers else "it does not belong to root",
+            attempt="set state.path to a file in a new directory",
+            code=USAGE,
+        )
+    for parent in directory.parents:
+        if not parent.stat().st_mode & 0o001:
+            raise Problem(
+                f"{directory} cannot hold the state",
+                why=f"the control process runs without privileges and may not enter {parent}",
+                attempt="set state.path to a file below /var/lib",
+                code=USAGE,
+            )
+    os.chown(directory, 0, user)
+    directory.chmod(0o1771)
+
+
+_OURS = ("state.db", "images", "instances", "stockade.log")
