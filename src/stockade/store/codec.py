@@ -37,6 +37,6 @@ def decode(key: str, data: bytes) -> Value:
             raise DocumentUnreadable(key, "unknown version")
         kind = KINDS.get(keys.kind_of(key))
         value: Value = plain["is"] if kind is None else from_plain(plain, kind)
-    except (msgspec.DecodeError, PlainMalformed, AttributeError, KeyError) as err:
+    except (msgspec.DecodeError, PlainMalformed, AttributeError, KeyError, TypeError) as err:
         raise DocumentUnreadable(key, str(err)) from err
     return value
