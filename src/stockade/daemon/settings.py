@@ -51,7 +51,7 @@ KEYS = (
     Key("network.uplink", "none", "what instances reach outside their region: nothing", ("none",)),
     Key("network.devices", [], "devices of this host where traffic from elsewhere to public addresses arrives"),
     Key("network.dns_suffix", "stockade.internal", "the domain of instance names"),
-    Key("network.resolver", ["127.0.0.153"], "addresses on which this host is answered instance names, port 53"),
+    Key("network.resolver", ["127.0.0.153"], "addresses of this host on which instance names are answered, port 53"),
     Key("network.mtu", 1500, "of instance devices"),
     Key("regions", {"us-east-1": ["us-east-1a", "us-east-1b", "us-east-1c"]}, "regions and their zones"),
     Key("images.alias", {}, "unknown ami ids and the catalogue image each stands for"),
@@ -295,8 +295,9 @@ def _check_networks(settings: Settings) -> None:
             raise SettingsError(f"network.public_pool {pool} overlaps {name} {block}")
     for text in settings["network.resolver"]:
         try:
-            fine = IPv4Address(text).is_loopback
+            one = IPv4Address(text)
         except ValueError:
-            fine = False
-        if not fine:
-            raise SettingsError(f"network.resolver must be loopback addresses, not {text!r}")
+            one = IPv4Address(0)
+        # Not "all addresses": whoever wants a network's machines to ask here names the address they ask.
+        if one.is_unspecified or one.is_multicast:
+            raise SettingsError(f"network.resolver must be addresses of this host, not {text!r}")
