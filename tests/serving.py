@@ -22,13 +22,14 @@ from stockade.api.aws.registry import Services
 from stockade.api.http import FrontDoor, FrontSettings, listen
 from stockade.api.native.counters import Counters
 from stockade.api.native.health import Health
+from stockade.feed.contract import ViewStream
+from stockade.feed.local import Feed
 from stockade.model.account import Platform
+from stockade.model.host_view import ViewInstance
 from stockade.model.ids import HostId
-from stockade.model.instance import InstanceStatus, Observed, Wanted
-from stockade.model.resources import put
+from stockade.model.instance import InstanceStatus, Observed
 from stockade.service.accounts import Accounts, CreatedAccount
 from stockade.service.cell import Cell, CellSettings
-from stockade.service.enforcement import NoEnforcement
 from stockade.service.images import Images
 from stockade.service.instances import Instances
 from stockade.service.key_pairs import KeyPairs
@@ -72,8 +73,11 @@ class Clock:
 class World:
     """Store, cell, services and gateway in the loop that runs, without any port."""
 
-    def __init__(self, cell: Cell, cache: Cache, upkeep: Upkeep, front: FrontSettings, auth: AuthRules) -> None:
+    def __init__(
+        self, cell: Cell, cache: Cache, feed: Feed, upkeep: Upkeep, front: FrontSettings, auth: AuthRules
+    ) -> None:
         self.cell = cell
+        self.feed = feed
         self.cache = cache
         self.upkeep = upkeep
         self.services = services_of(cell)
@@ -93,9 +97,10 @@ class World:
         auth: AuthRules | None = None,
     ) -> "World":
         cache = await Cache.open(store or MemoryStore())
+        feed = Feed(cache)
         cell = Cell(
             cache,
-            NoEnforcement(),
+            feed,
             settings or CellSettings(),
             HOST,
             lambda: datetime.now(UTC),
@@ -103,9 +108,10 @@ class World:
         )
         upkeep = Upkeep(cell)
         await upkeep.start()
-        return cls(cell, cache, upkeep, front or FrontSettings(), auth or AuthRules())
+        return cls(cell, cache, feed, upkeep, front or FrontSettings(), auth or AuthRules())
 
     async def close(self) -> None:
+        self.feed.close()
         await self.upkeep.close()
         await self.cache.close()
 
@@ -116,30 +122,21 @@ class World:
 
 
 class ReportingHost:
-    """A host that says of every instance what was wanted of it, and hears of groups nothing."""
+    """A host that says of every instance what was wanted of it, and acknowledges every frame."""
 
-    def __init__(self, cell: Cell) -> None:
-        self._cell = cell
-        self._changed = asyncio.Event()
-        self._unfollow = cell.ledger.follow(lambda revision, edits: self._changed.set())
+    def __init__(self, stream: ViewStream) -> None:
+        self._stream = stream
         self._task = asyncio.create_task(self._run(), name="reporting-host")
 
     async def _run(self) -> None:
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            resources = self._cell.resources
-            seen = [
-                InstanceStatus(instance.id, Observed.RUNNING if instance.wanted is Wanted.RUNNING else Observed.GONE)
-                for instance in resources.instances.values()
-                if instance.terminated_at is None
-            ]
-            news = [put(status) for status in seen if resources.statuses.get(status.instance) != status]
-            if news:
-                await self._cell.ledger.commit([], news)
+        async for frame in self._stream.frames():
+            await self._stream.enforced(frame.revision)
+            for item in frame.put:
+                if isinstance(item, ViewInstance):
+                    seen = Observed.RUNNING if item.running else Observed.GONE
+                    await self._stream.report(InstanceStatus(item.id, seen))
 
     async def close(self) -> None:
-        self._unfollow()
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
@@ -176,7 +173,7 @@ def control_plane(
 
     async def serve() -> None:
         world = await World.open(store(), settings, front, auth)
-        host = ReportingHost(world.cell)
+        host = ReportingHost(world.feed.connect(HOST))
         sock = socket.create_server(("127.0.0.1", 0))
         listening = await listen(world.front, sock)
         port = sock.getsockname()[1]

@@ -71,11 +71,13 @@ def reservation_of(reservation: Reservation, asked: Asked) -> dict[str, Any]:
     instances' own business, as on AWS, and the list stays empty.
     """
     classic = asked.classic or asked.classic_version
+    # A key that the account gives to launches without one was not asked for, and the classic records say so.
+    unnamed = asked.caller.account.default_key if asked.classic_version else None
     return {
         "ReservationId": reservation.id,
         "OwnerId": reservation.account,
         "Groups": _groups(reservation.groups) if classic else [],
-        "Instances": [_instance(one) for one in reservation.instances],
+        "Instances": [_instance(one, unnamed) for one in reservation.instances],
     }
 
 
@@ -83,7 +85,7 @@ def _groups(groups: Sequence[GroupName]) -> list[dict[str, str]]:
     return [{"GroupId": group.id, "GroupName": group.name} for group in groups]
 
 
-def _instance(one: InstanceDescription) -> dict[str, Any]:
+def _instance(one: InstanceDescription, unnamed_key: str | None) -> dict[str, Any]:
     instance, interface = one.instance, one.interface
     shown: dict[str, Any] = {
         "InstanceId": instance.id,
@@ -92,7 +94,7 @@ def _instance(one: InstanceDescription) -> dict[str, Any]:
         "PrivateDnsName": one.private_name,
         "PublicDnsName": one.public_name,
         "StateTransitionReason": one.reason or "",
-        "KeyName": instance.key_name,
+        "KeyName": None if instance.key_name == unnamed_key else instance.key_name,
         "AmiLaunchIndex": instance.launch_index,
         "ProductCodes": [],
         "InstanceType": instance.type,
