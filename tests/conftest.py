@@ -16,8 +16,11 @@ from pathlib import Path
 import pytest
 
 from netns.host_inventory import Inventory, settled_difference, take
+from stockade.instances.images.build import Images
+from stockade.model.journal import NoJournal
 
 _BEFORE = pytest.StashKey[Inventory]()
+IMAGES = Path("/var/lib/stockade/images")
 IN_CI = bool(os.environ.get("CI"))
 
 
@@ -63,6 +66,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if left:
         print("\n".join(["", "The tests changed the host:", *left]))
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def images() -> Path:
+    """The directory that holds every image of the catalogue; what is missing is built, a minute once a machine."""
+    library = Images(IMAGES, NoJournal())
+    for layer in library.missing(["micro", "web", "app", "database"]):
+        library.ensure(layer)
+    return IMAGES
 
 
 @pytest.fixture
