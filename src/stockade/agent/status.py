@@ -1,6 +1,6 @@
 """What this host says about itself: small, whole, and safe to show to anybody who may reach the API."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -17,7 +17,10 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """One host. `enforcing` is the mode ("kernel", "none"); `proven_at` when packets last showed it."""
+    """One host. `enforcing` is the mode ("kernel", "none"); `proven_at` when packets last showed it.
+
+    `drops`: packets since the datapath was first loaded, by the name of the reason in lower case.
+    """
 
     version: str
     phase: Phase
@@ -31,6 +34,7 @@ class HostStatus:
     enforced_revision: int = 0
     last_apply_ms: float = 0.0
     failure: str | None = None
+    drops: dict[str, int] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it: names of enums, ISO 8601 times in UTC."""

@@ -171,6 +171,7 @@ class _Life:
             enforced_revision=policy.enforced,
             last_apply_ms=policy.last_apply_ms,
             failure=policy.failure,
+            drops={reason.name.lower(): count for reason, count in counters.drops.items()},
         )
 
     # --- ending ---------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """How well we are, as the daemon sees it, and the documents that say so."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from stockade import __version__
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`status`: starting, ready or degraded. `mode`: what enforces (kernel, observe, none); proven by packets."""
+    """`status`: starting, ready or degraded. `mode`: what enforces (kernel, observe, none); proven by packets. `drops`: by reason."""
 
     status: str
     mode: str
@@ -17,6 +18,7 @@ class Health:
     lost_events: int = 0
     hosts_ready: int = 0
     hosts_known: int = 0
+    drops: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_ready(self) -> bool:

@@ -20,6 +20,10 @@ def _lines(counters: Counters, health: Health) -> Iterator[str]:
     yield "# HELP stockade_events_lost_total Flow events that were lost before they were read."
     yield "# TYPE stockade_events_lost_total counter"
     yield f"stockade_events_lost_total {health.lost_events}"
+    yield "# HELP stockade_drops_total Packets that were dropped, by reason."
+    yield "# TYPE stockade_drops_total counter"
+    for reason, number in sorted(health.drops.items()):
+        yield f'stockade_drops_total{{reason="{reason}"}} {number}'
     yield "# HELP stockade_api_requests_total API requests by action and result code."
     yield "# TYPE stockade_api_requests_total counter"
     for (action, code), number in sorted(counters.requests.items()):

@@ -82,6 +82,7 @@ class Control:
             mode=status.enforcing,
             proven_at=status.proven_at,
             lost_events=status.lost_events,
+            drops=status.drops,
             hosts_ready=int(ready),
             hosts_known=1,
         )
