@@ -10,7 +10,10 @@ from stockade import __version__
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`status`: starting, ready or degraded. `mode`: what enforces (kernel, observe, none); proven by packets. `drops`: by reason."""
+    """`status`: starting, ready or degraded. `mode`: what enforces (kernel, observe, none); proven by packets.
+
+    `drops`: packets, by the reason's name in lower case.
+    """
 
     status: str
     mode: str
