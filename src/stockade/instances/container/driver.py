@@ -17,24 +17,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from stockade.instances.container import record as records
+from stockade.instances import record as records
+from stockade.instances.console import open_console, tail, trim
 from stockade.instances.container.bundle import IDS, Bundle, config_of
 from stockade.instances.container.cgroups import Cgroups
-from stockade.instances.container.console import open_console, tail, trim
 from stockade.instances.container.host_keys import HostKey, new_host_key
 from stockade.instances.container.launch_mounts import LaunchMounts
-from stockade.instances.container.record import Record
 from stockade.instances.container.root_files import write_own_files
 from stockade.instances.container.runtime import Runtime, RuntimeFailed
 from stockade.instances.contract import InstanceSpec, LaunchFailed
 from stockade.instances.images.build import Images, ImageUnavailable, Progress
 from stockade.instances.network.links import device_name, make_device
+from stockade.instances.record import Record, status_of
 from stockade.linux import links
 from stockade.linux.namespaces import UserNamespace, new_user_namespace
 from stockade.linux.netlink import Netlink
 from stockade.linux.processes import ProcessId
 from stockade.model.ids import InstanceId
-from stockade.model.instance import InstanceStatus, Observed
+from stockade.model.instance import InstanceStatus
 from stockade.model.journal import HostObject, Journal
 
 # Of the uids that Linux sets aside for containers, far from those that useradd hands to people.
@@ -143,7 +143,7 @@ class ContainerDriver:
         devices = {link.name for link in links.list_links(self._route)}
         for instance in known:
             trim(self._console(instance))
-        return {instance: _status(record, record.device in devices) for instance, record in known.items()}
+        return {instance: status_of(record, record.device in devices) for instance, record in known.items()}
 
     def device(self, instance: InstanceId) -> str | None:
         record = self._record(instance)
@@ -190,7 +190,7 @@ class ContainerDriver:
             things = [HostObject("link", device), self._folder(spec.id)]
             self._journal.making(*([] if self._present else self._shared()), *things)
             self._present.add(spec.id)
-            self._records[spec.id] = Record(spec, first_id, device)
+            self._records[spec.id] = Record(spec, device, first_id)
         return first_id
 
     def _make(self, spec: InstanceSpec, device: str, first_id: int, key: HostKey) -> None:
@@ -205,7 +205,7 @@ class ContainerDriver:
         with self._lock:
             self._held[spec.id] = namespaces
         make_device(self._route, device, namespaces.network, spec)
-        records.save(folder, Record(spec, first_id, device))
+        records.save(folder, Record(spec, device, first_id))
 
     def _run(self, record: Record, namespaces: UserNamespace) -> ProcessId:
         spec = record.spec
@@ -252,14 +252,3 @@ class ContainerDriver:
     def _record(self, instance: InstanceId) -> Record | None:
         with self._lock:
             return self._records.get(instance)
-
-
-def _status(record: Record, has_device: bool) -> InstanceStatus:
-    instance = record.spec.id
-    if record.process is None:
-        return InstanceStatus(instance, Observed.STARTING)
-    if not record.process.alive:
-        return InstanceStatus(instance, Observed.GONE, "its first process ended")
-    if not has_device:
-        return InstanceStatus(instance, Observed.IMPAIRED, "its network device is gone")
-    return InstanceStatus(instance, Observed.RUNNING)

@@ -59,10 +59,12 @@ SERVER = Layer(
     packages=(
         "apache2",
         "busybox-static",
+        "curl",
         "inetutils-telnet",
         "iproute2",
         "iputils-ping",
         "mariadb-server",
+        "mount",
         "netbase",
         "nftables",
         "openssh-client",

@@ -10,17 +10,18 @@ from stockade.instances.contract import InstanceSpec
 from stockade.linux.processes import ProcessId
 from stockade.model.addresses import MacAddress
 from stockade.model.ids import InstanceId, NetworkInterfaceId
+from stockade.model.instance import InstanceStatus, Observed
 
 _FILE = "record.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`process` is None until it was started."""
+    """`process` is None until it was started. `first_id`: what the instance's uid 0 is on the host."""
 
     spec: InstanceSpec
-    first_id: int
     device: str
+    first_id: int = 0
     process: ProcessId | None = None
 
 
@@ -56,3 +57,15 @@ def load(directory: Path) -> Record | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def status_of(record: Record, has_device: bool) -> InstanceStatus:
+    """What the instance is now."""
+    instance = record.spec.id
+    if record.process is None:
+        return InstanceStatus(instance, Observed.STARTING)
+    if not record.process.alive:
+        return InstanceStatus(instance, Observed.GONE, "its first process ended")
+    if not has_device:
+        return InstanceStatus(instance, Observed.IMPAIRED, "its network device is gone")
+    return InstanceStatus(instance, Observed.RUNNING)
