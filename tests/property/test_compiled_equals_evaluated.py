@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenarios.random_worlds import random_packet, random_view
+from scenarios.random_worlds import random_history, random_packet, random_view
 from stockade.datapath.contract import DeviceName
 from stockade.datapath.simulated.datapath import SimulatedDatapath
 from stockade.model.host_view import HostView
@@ -41,3 +41,14 @@ def test_a_packet_that_opens_a_flow_is_judged_like_any_first_packet(chance: Rand
     for _ in range(5):
         packet, sender = random_packet(chance, view)
         assert simulated(view).send(packet, sender) == evaluate(view, packet, sender)
+
+
+@settings(max_examples=40, deadline=None)
+@given(CHANCE)
+def test_they_agree_also_while_the_feed_contradicts_itself(chance: Random) -> None:
+    """A member's entry and the interface it is of may differ between two frames, and addresses be claimed twice."""
+    for view in random_history(chance, length=4):
+        datapath = simulated(view)
+        for _ in range(5):
+            packet, sender = random_packet(chance, view)
+            assert datapath.judge(packet, sender) == evaluate(view, packet, sender)

@@ -26,11 +26,12 @@ then rules whose block covers the peer's address; among those that speak, the lo
 What is judged is the first packet of a flow; packets of a live flow follow it (Hop.rule = 0).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stockade.model.addresses import Address, covers
 from stockade.model.flow import DropReason, Gate, Hop, Packet, Verdict
-from stockade.model.host_view import HostView, ViewInterface
+from stockade.model.host_view import HostView, ViewInterface, ViewMember
 from stockade.model.ids import NetworkInterfaceId, SecurityGroupId
 from stockade.model.ports import ICMP
 from stockade.model.rule import CidrPeer, Direction, GroupPeer, Rule
@@ -173,18 +174,24 @@ def _covers_traffic(rule: Rule, packet: Packet) -> bool:
 
 def _groups_at(view: HostView, vpc: int, address: Address) -> frozenset[SecurityGroupId]:
     """The groups of whoever has this private address. An address that two claim belongs to no group."""
-    owners = {
-        member.interface: member.groups
-        for member in view.members.values()
-        if member.vpc == vpc and address in member.addresses
-    } | {own.id: own.groups for own in view.interfaces.values() if own.vpc == vpc and address in own.addresses}
-    return frozenset(*owners.values()) if len(owners) == 1 else NOBODYS
+    owners = _claimants(view, vpc, address)
+    return frozenset(owners[0].groups) if len(owners) == 1 else NOBODYS
 
 
 def _is_inside(view: HostView, vpc: int, address: Address) -> bool:
     """Whether it is somebody's in this network, or a public address here: then no outsider has it."""
-    member = any(each.vpc == vpc and address in each.addresses for each in view.members.values())
-    return member or _owner(view, vpc, address) is not None or _public_owner(view, address) is not None
+    known = len(_claimants(view, vpc, address)) == 1 or _owner(view, vpc, address) is not None
+    return known or _public_owner(view, address) is not None
+
+
+def _claimants(view: HostView, vpc: int, address: Address) -> list[ViewMember | ViewInterface]:
+    return [party for party in _everybody(view) if party.vpc == vpc and address in party.addresses]
+
+
+def _everybody(view: HostView) -> Iterator[ViewMember | ViewInterface]:
+    """Members and own interfaces, each once: what an own interface says of itself is the newer word."""
+    yield from view.interfaces.values()
+    yield from (member for name, member in view.members.items() if name not in view.interfaces)
 
 
 def _owner(view: HostView, vpc: int, address: Address) -> ViewInterface | None:

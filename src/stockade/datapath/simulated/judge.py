@@ -100,8 +100,7 @@ class Judge:
             return Hop(Gate.ROUTE, None, reason=DropReason.NO_ROUTE)
         if exempt.is_link_local(packet.source):
             return Hop(Gate.SPOOF, receiver.id, reason=DropReason.FOREIGN_REPLY)
-        inside = (receiver.vpc, packet.source) in self.policy.members or self.owner_of_public(packet.source)
-        if inside or exempt.is_nobody(packet.source):
+        if exempt.is_nobody(packet.source) or self._is_inside(receiver.vpc, packet.source):
             return Hop(Gate.SPOOF, receiver.id, reason=DropReason.SPOOFED_ADDRESS)
         return None
 
@@ -139,6 +138,10 @@ class Judge:
         if sender.public is None:
             return DropReason.NO_PUBLIC_ADDRESS
         return Arrival(replace(private, source=sender.public), receiver, sender.public, NO_IDENTITY, via_public=True)
+
+    def _is_inside(self, vpc: int, address: Address) -> bool:
+        known = (vpc, address) in self.policy.members or self._owner(vpc, address) is not None
+        return known or self.owner_of_public(address) is not None
 
     def _owner(self, vpc: int, address: Address) -> Endpoint | None:
         owners = (each for each in self.policy.endpoints.values() if each.vpc == vpc and address in each.addresses)
