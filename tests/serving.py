@@ -26,7 +26,7 @@ from stockade.feed.contract import ViewStream
 from stockade.feed.local import Feed
 from stockade.model.account import Platform
 from stockade.model.host_view import ViewInstance
-from stockade.model.ids import HostId
+from stockade.model.ids import HostId, RandomHex
 from stockade.model.instance import InstanceStatus, Observed
 from stockade.service.accounts import Accounts, CreatedAccount
 from stockade.service.cell import Cell, CellSettings
@@ -85,7 +85,7 @@ class World:
         self.clock = Clock()
         self.health = Health("ready", "none", hosts_ready=1, hosts_known=1)
         self.authenticator = Authenticator(self.services.accounts.find_key, self.clock.now, auth)
-        self.gateway = Gateway(self.services, self.authenticator, lambda: frozenset(cell.settings.regions))
+        self.gateway = self.gateway_with(lambda: str(uuid.uuid4()))
         self.front = FrontDoor(self.gateway, self._native, self.counters, lambda: str(uuid.uuid4()), front)
 
     @classmethod
@@ -95,6 +95,8 @@ class World:
         settings: CellSettings | None = None,
         front: FrontSettings | None = None,
         auth: AuthRules | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        random_hex: RandomHex = lambda digits: secrets.token_hex(digits)[:digits],
     ) -> "World":
         cache = await Cache.open(store or MemoryStore())
         feed = Feed(cache)
@@ -103,8 +105,8 @@ class World:
             feed,
             settings or CellSettings(),
             HOST,
-            lambda: datetime.now(UTC),
-            lambda digits: secrets.token_hex(digits)[:digits],
+            now,
+            random_hex,
         )
         upkeep = Upkeep(cell)
         await upkeep.start()
@@ -114,6 +116,11 @@ class World:
         self.feed.close()
         await self.upkeep.close()
         await self.cache.close()
+
+    def gateway_with(self, new_request_id: Callable[[], str]) -> Gateway:
+        """A gateway whose request ids are these."""
+        regions = frozenset(self.cell.settings.regions)
+        return Gateway(self.services, self.authenticator, lambda: regions, new_request_id)
 
     def _native(self) -> Any:
         from stockade.api.native.app import Native  # noqa: PLC0415 - as the daemon does
