@@ -80,7 +80,7 @@ def touched(resources: Resources, host: HostId, edits: Iterable[Edit]) -> Iterat
                 case SecurityGroup():
                     yield ("group", value.id)
                     for member in resources.members_of(value.id):
-                        if member.host == host and member.instance is not None:
+                        if member.instance is not None:
                             yield ("instance", member.instance)  # it knows its groups' names
                 case Instance():
                     yield ("instance", value.id)
