@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/*
+ * Every map: key, value, size, who writes it. User space pins each under its name and finds it
+ * again after a restart; an object whose map differs in any of these numbers does not adopt the old
+ * one.
+ *
+ * The section holds plain structs, not BTF-described ones: any loader that reads symbols can create
+ * them.
+ */
+#ifndef STOCKADE_MAPS_H
+#define STOCKADE_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "types.h"
+
+struct map_definition {
+	__u32 type;
+	__u32 key_size;
+	__u32 value_size;
+	__u32 max_entries;
+	__u32 flags;
+};
+
+#define MAP(name, kind, key, value, entries, options)                                              \
+	struct map_definition name __attribute__((section("maps"), used)) = {                      \
+		.type = BPF_MAP_TYPE_##kind,                                                       \
+		.key_size = key,                                                                   \
+		.value_size = value,                                                               \
+		.max_entries = entries,                                                            \
+		.flags = options,                                                                  \
+	}
+
+/* Written by user space, read by the programs. */
+MAP(host, ARRAY, 4, sizeof(struct host), 1, 0);
+MAP(devices, ARRAY, 4, 4, MAX_NEAR, BPF_F_MMAPABLE);	  /* ifindex -> slot */
+MAP(far_devices, HASH, 4, 4, MAX_FAR, BPF_F_NO_PREALLOC); /* the same for large indexes */
+MAP(endpoints, ARRAY, 4, sizeof(struct endpoint), MAX_SLOTS, BPF_F_MMAPABLE);
+MAP(addresses, HASH, sizeof(struct address_key), sizeof(struct address), 4194304,
+    BPF_F_NO_PREALLOC);
+MAP(publics, HASH, 4, 4, MAX_SLOTS, BPF_F_NO_PREALLOC); /* public address -> slot */
+MAP(policies, ARRAY, 4, sizeof(struct policy), MAX_POLICIES, BPF_F_MMAPABLE);
+MAP(rule_sets, HASH, sizeof(struct policy_key), sizeof(struct interval_set), 1048576,
+    BPF_F_NO_PREALLOC);
+MAP(intervals, ARRAY, 4, sizeof(struct interval), MAX_INTERVALS, BPF_F_MMAPABLE);
+MAP(prefixes, LPM_TRIE, sizeof(struct prefix_key), 8, 1048576, BPF_F_NO_PREALLOC); /* -> class */
+
+/* Written and read by user space alone: what the numbers above mean, for whoever comes after a
+ * restart. */
+MAP(endpoint_names, ARRAY, 4, sizeof(struct endpoint_name), MAX_SLOTS, BPF_F_MMAPABLE);
+MAP(rule_numbers, ARRAY, 4, 8, MAX_RULES, BPF_F_MMAPABLE); /* index -> Rule.number, 0: free */
+
+/*
+ * Written by the programs. Flows of TCP apart from the rest, so that a spray of datagrams cannot
+ * push out connections. User space sets the sizes.
+ */
+MAP(flows_tcp, LRU_HASH, sizeof(struct flow_key), sizeof(struct flow), 131072, 0);
+MAP(flows_other, LRU_HASH, sizeof(struct flow_key), sizeof(struct flow), 65536, 0);
+MAP(rules, PERCPU_ARRAY, 4, sizeof(struct hits), MAX_RULES, 0);
+MAP(drops, PERCPU_ARRAY, 4, 8, MAX_REASONS, 0);
+MAP(endpoint_drops, HASH, sizeof(struct endpoint_drop_key), 8, 65536, BPF_F_NO_PREALLOC);
+MAP(event_budgets, ARRAY, 4, sizeof(struct event_budget), MAX_SLOTS, 0);
+MAP(events, RINGBUF, 0, 0, 1048576, 0);
+MAP(lost_events, PERCPU_ARRAY, 4, 8, 1, 0);
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/*
+ * Where a destination lives, and how a packet gets there: another endpoint here, the host or what
+ * lies beyond an uplink (replies only), or nowhere. Every way ends in a redirect; a redirect to an
+ * endpoint is made only with the endpoint that `live_endpoint` just found, so a slot that changed
+ * hands is no way.
+ */
+#ifndef STOCKADE_ROUTES_H
+#define STOCKADE_ROUTES_H
+
+#include "antispoof.h"
+#include "maps.h"
+#include "nat.h"
+#include "packet.h"
+
+/* A way to a local endpoint, and what the packet looks like when it gets there. */
+struct way {
+	struct endpoint *target;
+	__u32 slot;
+	__u32 via_public;
+	__be32 source;	      /* as the target sees it */
+	__be32 judged_source; /* as its ingress gate is asked */
+	__u64 judged_identity;
+};
+
+inlined struct host *this_host(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&host, &zero);
+}
+
+inlined int in_pool(const struct host *here, __be32 address)
+{
+	return (address & here->pool_mask) == here->pool;
+}
+
+inlined __u32 slot_of_device(__u32 ifindex)
+{
+	__u32 *slot;
+
+	if (likely(ifindex < MAX_NEAR))
+		slot = bpf_map_lookup_elem(&devices, &ifindex);
+	else
+		slot = bpf_map_lookup_elem(&far_devices, &ifindex);
+	return slot ? *slot : 0;
+}
+
+/* The endpoint in this slot if it has a device. */
+inlined struct endpoint *live_endpoint(__u32 slot)
+{
+	struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &slot);
+
+	return endpoint && slot && endpoint->ifindex ? endpoint : 0;
+}
+
+/* The same, unless somebody else has the slot by now. */
+inlined struct endpoint *same_endpoint(__u32 slot, __u32 generation)
+{
+	struct endpoint *endpoint = live_endpoint(slot);
+
+	return endpoint && endpoint->generation == generation ? endpoint : 0;
+}
+
+inlined __u32 slot_of_public(__be32 address)
+{
+	__u32 *slot = bpf_map_lookup_elem(&publics, &address);
+
+	return slot ? *slot : 0;
+}
+
+/*
+ * By a public address (architecture N5). On the classic platform and in one network the sender
+ * keeps its private address, except towards itself: a stack takes no packet from its own address.
+ * Otherwise it is seen as its own public address, and belongs to no group.
+ */
+inlined enum drop_reason by_public_address(struct way *way, const struct packet *packet,
+					   const struct endpoint *self, __u32 own_slot,
+					   __u64 identity)
+{
+	struct host *here = this_host();
+
+	way->target = 0;
+	if (!here || !in_pool(here, packet->destination))
+		return NO_ROUTE;
+	way->slot = slot_of_public(packet->destination);
+	if (!way->slot)
+		return NO_ROUTE;
+	way->target = live_endpoint(way->slot);
+	if (!way->target)
+		return ENDPOINT_UNKNOWN;
+	way->via_public = 1;
+	if (self->flags & CLASSIC && self->vpc == way->target->vpc) {
+		way->judged_source = packet->source;
+		way->judged_identity = identity;
+		way->source = way->slot == own_slot ? self->public_address : packet->source;
+		return PASSED;
+	}
+	if (!self->public_address)
+		return NO_PUBLIC_ADDRESS;
+	way->source = way->judged_source = self->public_address;
+	way->judged_identity = 0;
+	return PASSED;
+}
+
+inlined int set_macs(struct __sk_buff *skb, const __u8 *destination)
+{
+	struct ethhdr *eth = frame_start(skb);
+
+	if ((void *)(eth + 1) > frame_end(skb))
+		return 0;
+	copy_mac(eth->h_dest, destination);
+	set_router_mac(eth->h_source);
+	return 1;
+}
+
+/* Into the other end of a veth, in one step. Its stack takes frames marked as its own only. */
+inlined int into_peer(struct __sk_buff *skb, __u32 ifindex, const __u8 *mac)
+{
+	if (!set_macs(skb, mac))
+		return TC_ACT_SHOT;
+	if (unlikely(skb->pkt_type != PACKET_HOST))
+		bpf_skb_change_type(skb, PACKET_HOST);
+	return bpf_redirect_peer(ifindex, 0);
+}
+
+inlined int deliver(struct __sk_buff *skb, const struct endpoint *target)
+{
+	return into_peer(skb, target->ifindex, target->mac);
+}
+
+/* Out to whoever opened the flow from outside: the host's stack by the gateway link, others by
+ * their uplink. */
+inlined int leave(struct __sk_buff *skb, __u32 link)
+{
+	struct host *here = this_host();
+
+	if (!here)
+		return TC_ACT_SHOT;
+	if (link != here->gateway)
+		return bpf_redirect_neigh(link, 0, 0, 0);
+	if (!set_macs(skb, here->gateway_mac))
+		return TC_ACT_SHOT;
+	return bpf_redirect(link, 0);
+}
+
+#endif

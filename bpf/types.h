@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/*
+ * Every struct that the programs share with user space. datapath/ebpf/layout.py mirrors this file
+ * field for field; a test compares the two through the object's BTF. Numbers are in host byte order
+ * unless the type is
+ * __be16 or __be32. Padding is explicit and zero: keys are compared as bytes.
+ */
+#ifndef STOCKADE_TYPES_H
+#define STOCKADE_TYPES_H
+
+#include <linux/types.h>
+
+/*
+ * Slots. An endpoint (a network interface as policed here) owns a slot for as long as it is known
+ * here. Slot 0 is nobody. Whoever remembers a slot remembers its generation too; they differ once
+ * the slot changed hands.
+ */
+#define MAX_SLOTS 16384
+#define MAX_NEAR                                                                                   \
+	65536 /* devices whose index is below are found in an array, the others in a hash */
+#define MAX_FAR	     65536
+#define MAX_POLICIES 8192
+#define MAX_RULES    65536
+#define MAX_REASONS  256
+
+enum endpoint_flags {
+	CHECK_SOURCE = 1, /* may only send from its own addresses */
+	CLASSIC = 2,	  /* keeps its private source towards public addresses of its own network */
+};
+
+/*
+ * One cache line. Written by user space, one aligned field at a time when it is live: `policy` is
+ * what a policy change flips, so a packet sees the old rule set or the new one and never a mixture.
+ */
+struct endpoint {
+	__u32 generation; /* never 0 once the slot was used */
+	__u32 ifindex;	  /* 0: known, but without a device (not yet, or no longer) */
+	__u32 policy;	  /* index into `policies`; 0: drop everything */
+	__u32 vpc;
+	__u64 identity; /* as `addresses` has it for the primary address; 0: none */
+	__be32 address; /* the primary private one */
+	__be32 public_address;
+	__u8 mac[6];
+	__u16 flags;
+	__u32 zero[6];
+};
+
+/* Who an endpoint is to people. */
+struct endpoint_name {
+	char id[32]; /* eni-..., zero-filled */
+	__u64 identity;
+	__u64 rule_set;	 /* 0: attached, but not in the applied policy */
+	char device[16]; /* name of its device, as attached */
+};
+
+/* An address of a VPC: somebody's identity, and the slot if that somebody is here. */
+struct address_key {
+	__u32 vpc;
+	__be32 address;
+};
+
+struct address {
+	__u64 identity; /* 0: member of no group that any rule here names */
+	__u32 slot;	/* 0: not on this host */
+	__u32 zero;
+};
+
+/*
+ * A rule set as loaded: `policies[index]`. Immutable while any endpoint points at it. `gates` saves
+ * lookups: what user space knows about the whole set, the packet need not find out.
+ */
+enum gate { EGRESS = 0, INGRESS = 1, GATES = 2, SPOOF = 2, ROUTE = 3 };
+
+enum gate_flags {
+	GATE_IDENTITIES = 1, /* some rule names a group */
+	GATE_PREFIXES = 2,   /* some rule names a block */
+};
+
+struct gate_summary {
+	__u64 everywhere; /* the class of 0.0.0.0/0 when that is the only block, else 0 */
+	__u32 any;	  /* this rule passes all traffic, whoever the peer; 0: look */
+	__u32 flags;
+};
+
+struct policy {
+	__u64 rule_set; /* RuleSetId; 0: index not in use */
+	__u64 zero;
+	struct gate_summary gates[GATES];
+};
+
+/*
+ * What a peer may do at a gate. `peer` first and widest: it is what spreads the hash. An entry for
+ * the packet's protocol is conclusive; only without one is ANY_PROTOCOL asked.
+ */
+#define ANY_PROTOCOL 256
+
+struct policy_key {
+	__u64 peer; /* identity, or class with the top bit set */
+	__u32 policy;
+	__u16 protocol;
+	__u16 gate;
+};
+
+/* Ports low..high, both included. `rule` is an index into `rules` and `rule_numbers`, never 0. */
+struct interval {
+	__u16 low;
+	__u16 high;
+	__u32 rule;
+};
+
+/* Sorted and disjoint. Up to four in place, more in `intervals` from `offset` on. */
+#define INLINE_INTERVALS 4
+#define MAX_INTERVALS	 262144
+#define MAX_PROBES	 17 /* halvings of 65,536 possible intervals, and the last look */
+
+struct interval_set {
+	__u32 count;
+	__u32 offset;
+	struct interval first[INLINE_INTERVALS];
+};
+
+/* Longest prefix first 32 bits exact: `length` counts the 32 bits of `scope` too. */
+struct prefix_key {
+	__u32 length;
+	__u32 scope; /* policy << 1 | gate */
+	__be32 address;
+};
+
+/*
+ * A flow as its responder sees it, ends sorted, so both directions and the header quoted in an ICMP
+ * error give one key. Ports: TCP, UDP; ICMP queries: identifier and request type; others: 0.
+ */
+struct flow_key {
+	__be32 address[2];
+	__be16 port[2];
+	__u32 scope; /* vpc << 8 | protocol */
+};
+
+enum flow_flags {
+	FLOW_REPLIED = 1,
+	FLOW_ESTABLISHED = 2,
+	FLOW_FIN_SENT = 4,    /* by the initiator */
+	FLOW_FIN_REPLIED = 8, /* by the responder */
+	FLOW_RESET = 16,
+	FLOW_VIA_PUBLIC = 32, /* the initiator called the responder by its public address */
+};
+
+/* Has passed every gate on its way. `seen` is in ticks of coarse monotonic time (see conntrack.h).
+ */
+struct flow {
+	__u32 seen;
+	__u32 flags;
+	__u32 initiator; /* slot; 0: outside the region */
+	__u32 initiator_generation;
+	__u32 responder;
+	__u32 responder_generation;
+	__u32 egress_rule; /* 0: no gate there */
+	__u32 ingress_rule;
+	__be32 initiator_address; /* its own; the key has what the responder sees */
+	__be32 responder_address; /* as the initiator calls it */
+	__u32 link;		  /* the device an outside initiator came by */
+	__u32 zero;
+};
+
+struct hits {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* Drops of one endpoint, for one reason. */
+struct endpoint_drop_key {
+	__u32 slot;
+	__u32 reason;
+};
+
+/* Flow events an endpoint may still cause in this window. */
+struct event_budget {
+	__u32 window;
+	__u32 spent;
+};
+
+/* A new flow, or a packet that was dropped. Addresses and ports as the last gate that spoke saw
+ * them. */
+struct flow_event {
+	__u64 at; /* nanoseconds, CLOCK_MONOTONIC */
+	__be32 source;
+	__be32 destination;
+	__u32 vpc;
+	__u32 slot; /* whose gate spoke, or who sent */
+	__u32 egress_rule;
+	__u32 ingress_rule;
+	__u16 port; /* host order; ICMP: type << 8 | code */
+	__u16 source_port;
+	__u8 protocol;
+	__u8 gate;
+	__u8 reason;
+	__u8 zero;
+};
+
+/* The host's links, one element. Written at start; the programs read it off the short path. */
+struct host {
+	__be32 pool;
+	__be32 pool_mask;
+	__u32 gateway; /* the gateway link's peer, where from_gateway sits */
+	__u32 services;
+	__u8 gateway_mac[6];  /* of the end that the host's stack uses */
+	__u8 services_mac[6]; /* of the end inside the services namespace */
+	__u32 event_limit;    /* an endpoint's flow events a window */
+};
+
+/* 0e:5c:00:00:00:01, answered to every ARP request of an endpoint, and the source of every frame it
+ * gets. */
+#define ROUTER_MAC_0 0x0e5c
+#define ROUTER_MAC_2 0x0000
+#define ROUTER_MAC_4 0x0001
+
+/*
+ * The services namespace sees an endpoint as 100.64.0.0/10 with the generation's low six bits, then
+ * the slot: all 22 bits are used, and a connection left over by a slot's former owner is not taken
+ * for its successor's.
+ */
+#define SERVICE_NETWORK	    0x64400000
+#define SERVICE_GENERATIONS 63
+#define METADATA_ADDRESS    0xa9fea9fe
+#define RESOLVER_ADDRESS    0xa9fea9fd
+#define METADATA_PORT	    80
+#define RESOLVER_PORT	    53
+
+/* The numbers of model/flow.py's DropReason. */
+enum drop_reason {
+	PASSED = 0,
+	MALFORMED = 1,
+	UNSUPPORTED = 2,
+	FRAGMENT = 3,
+	SPOOFED_MAC = 10,
+	SPOOFED_ADDRESS = 11,
+	SPOOFED_ARP = 12,
+	FOREIGN_REPLY = 13,
+	NO_EGRESS_RULE = 20,
+	NO_INGRESS_RULE = 21,
+	INVALID_STATE = 22,
+	CONNTRACK_FULL = 23,
+	MULTICAST = 24,
+	ENDPOINT_UNKNOWN = 30,
+	NO_POLICY = 31,
+	NOT_OURS = 32,
+	NO_ROUTE = 100,
+	NO_PUBLIC_ADDRESS = 101,
+};
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/*
+ * Pass or drop. A drop is counted for the host and for the endpoint, and told; nothing is answered,
+ * so a scanner sees silence. What passes is redirected: no packet of an endpoint is ever handed to
+ * the host's stack.
+ */
+#ifndef STOCKADE_VERDICT_H
+#define STOCKADE_VERDICT_H
+
+#include "flow_event.h"
+#include "maps.h"
+
+#define TC_ACT_NOT_OURS TC_ACT_UNSPEC /* go on with whatever else is attached there */
+
+outlined int drop(const struct packet *packet, const struct verdict *verdict,
+		  enum drop_reason reason)
+{
+	struct endpoint_drop_key key = {.slot = verdict->slot, .reason = reason};
+	__u32 index = reason;
+	__u64 *count = bpf_map_lookup_elem(&drops, &index);
+
+	if (count)
+		*count += 1;
+	if (verdict->slot) {
+		count = bpf_map_lookup_elem(&endpoint_drops, &key);
+		if (count) {
+			__sync_fetch_and_add(count, 1);
+		} else {
+			__u64 one = 1;
+
+			/* Lost when another CPU is first: the host's count above is the exact one.
+			 */
+			bpf_map_update_elem(&endpoint_drops, &key, &one, BPF_NOEXIST);
+		}
+	}
+	/* What was never read as an IPv4 packet is counted, but there is no flow to tell of. */
+	if (packet->source || packet->destination)
+		tell(packet, verdict, reason);
+	return TC_ACT_SHOT;
+}
+
+/* A rule let this packet through, itself or as part of the flow it opened. */
+inlined void count(struct __sk_buff *skb, __u32 rule)
+{
+	struct hits *hits = bpf_map_lookup_elem(&rules, &rule);
+
+	if (hits) {
+		hits->packets += skb->gso_segs > 1 ? skb->gso_segs : 1;
+		hits->bytes += skb->len - ETH_HLEN;
+	}
+}
+
+#endif
