@@ -34,24 +34,11 @@ def disagreements_of(random: Random) -> Iterator[str | None]:
         policy = compile_host(view)
         remembered = compiler(view)
         yield None if remembered == policy else f"compiled with a memory differs at revision {view.revision}"
-        if not consistent(view):
-            continue
         datapath = simulated(view, policy)
         for _ in range(PACKETS):
             packet, sender = random_packet(random, view)
             told, judged = evaluate(view, packet, sender), datapath.judge(packet, sender)
             yield None if told == judged else f"{packet} from {sender}\n  rules:   {told}\n  entries: {judged}"
-
-
-def consistent(view: HostView) -> bool:
-    """Whether each interface is the member that its membership says. A feed sends no other views, and what a
-    contradiction should mean is nobody's promise; the compiler's memory is tried on them all the same."""
-    return all(
-        (member := view.members.get(name)) is not None
-        and (member.vpc, member.addresses, member.groups, member.public)
-        == (interface.vpc, interface.addresses, interface.groups, interface.public)
-        for name, interface in view.interfaces.items()
-    )
 
 
 def simulated(view: HostView, policy: HostPolicy) -> SimulatedDatapath:
