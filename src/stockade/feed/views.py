@@ -154,9 +154,8 @@ def _instance(resources: Resources, host: HostId, id: InstanceId) -> ViewInstanc
     if instance is None or instance.host != host or instance.terminated_at is not None:
         return None
     interface = resources.interfaces.get(instance.interface)
-    groups = (
-        [resources.groups[group].name for group in interface.groups if group in resources.groups] if interface else []
-    )
+    groups = interface.groups if interface and interface.host == host else ()
+    names = sorted(resources.groups[group].name for group in groups if group in resources.groups)
     return ViewInstance(
         id=id,
         account=instance.account,
@@ -172,5 +171,5 @@ def _instance(resources: Resources, host: HostId, id: InstanceId) -> ViewInstanc
         key_name=instance.key_name,
         public_key=instance.public_key,
         user_data=instance.user_data,
-        group_names=tuple(sorted(groups)),
+        group_names=tuple(names),
     )

@@ -130,6 +130,7 @@ class Resources:
         self._referrers: dict[SecurityGroupId, dict[SecurityGroupId, None]] = {}
         self._by_host: dict[HostId, dict[NetworkInterfaceId, None]] = {}
         self._by_place: dict[tuple[HostId, VpcId], dict[NetworkInterfaceId, None]] = {}
+        self._vpcs_of: dict[tuple[AccountId | None, str], dict[VpcId, None]] = {}
         self._by_vpc: dict[VpcId, dict[NetworkInterfaceId, None]] = {}
         self._instances_on: dict[HostId, dict[InstanceId, None]] = {}
         self._instances_of: dict[AccountId, dict[InstanceId, None]] = {}
@@ -211,13 +212,14 @@ class Resources:
 
     def classic_network(self, region: str) -> Vpc | None:
         """The region's one shared classic network."""
-        return next((vpc for vpc in self.vpcs.values() if vpc.is_classic and vpc.region == region), None)
+        return next(self._networks(None, region), None)
 
     def default_vpc(self, account: AccountId, region: str) -> Vpc | None:
         """The account's default VPC in the region."""
-        return next(
-            (v for v in self.vpcs.values() if v.account == account and v.region == region and v.is_default), None
-        )
+        return next((vpc for vpc in self._networks(account, region) if vpc.is_default), None)
+
+    def _networks(self, account: AccountId | None, region: str) -> Iterator[Vpc]:
+        return (self.vpcs[id] for id in self._vpcs_of.get((account, region), ()))
 
     def hosts(self) -> Iterator[HostId]:
         """Hosts that have an interface or an instance."""
@@ -273,6 +275,8 @@ class Resources:
                 yield self._by_place, (value.host, value.vpc), value.id
                 for group in value.groups:
                     yield self._members, group, value.id
+            case Vpc():
+                yield self._vpcs_of, (value.account, value.region), value.id
             case Instance():
                 yield self._instances_on, value.host, value.id
                 yield self._instances_of, value.account, value.id

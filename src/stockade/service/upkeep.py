@@ -6,6 +6,7 @@ what was there stays to be described for an hour.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +21,8 @@ from stockade.service.cell import Cell, Decision
 from stockade.service.images import Images
 from stockade.service.vpcs import Vpcs
 from stockade.store.contract import Guard
+
+log = logging.getLogger(__name__)
 
 SHOWN_FOR = timedelta(hours=1)
 SWEEP_S = 60.0
@@ -65,14 +68,20 @@ class Upkeep:
     async def _run(self) -> None:
         while True:
             self._changed.clear()
-            while self._gone:
-                some = list(self._gone)[:MOST_AT_ONCE]
-                await self.reap(some)
-                for id in some:
-                    self._gone.pop(id, None)
-            await self.forget()
+            try:
+                await self._catch_up()
+            except Exception:  # the disk may be full: nothing is lost, and the next round tries again
+                log.exception("upkeep_failed", extra={"instances": len(self._gone)})
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), SWEEP_S)
+
+    async def _catch_up(self) -> None:
+        while self._gone:
+            some = list(self._gone)[:MOST_AT_ONCE]
+            await self.reap(some)
+            for id in some:
+                del self._gone[id]
+        await self.forget()
 
     async def reap(self, ids: Sequence[InstanceId]) -> None:
         """Take back what these instances held."""

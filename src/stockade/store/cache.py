@@ -29,6 +29,7 @@ class Cache:
         self._waiting: list[tuple[Revision, asyncio.Future[None]]] = []
         self._watch: asyncio.Task[None] | None = None
         self._cut = Revision(0)
+        self._compacting: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, store: Store) -> "Cache":
@@ -104,8 +105,9 @@ class Cache:
         self._tell(batch.revision, [Change(event.key, self._value(event.key, event.value)) for event in batch.events])
         if batch.revision - self._cut > 2 * HISTORY:
             self._cut = Revision(batch.revision - HISTORY)
-            task = asyncio.create_task(self._store.compact(self._cut))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._compacting = asyncio.create_task(self._store.compact(self._cut))
+            # What fails (the disk is full) is tried again when the history has grown as much once more.
+            self._compacting.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _value(self, key: str, data: bytes | None) -> Value | None:
         if data is None:
