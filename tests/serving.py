@@ -20,6 +20,7 @@ from stockade.api.aws.auth.authenticate import Authenticator, AuthRules
 from stockade.api.aws.gateway import Gateway
 from stockade.api.aws.registry import Services
 from stockade.api.http import FrontDoor, FrontSettings, listen
+from stockade.api.native.app import Native
 from stockade.api.native.counters import Counters
 from stockade.api.native.health import Health
 from stockade.feed.contract import ViewStream
@@ -123,8 +124,6 @@ class World:
         return Gateway(self.services, self.authenticator, lambda: regions, new_request_id)
 
     def _native(self) -> Any:
-        from stockade.api.native.app import Native  # noqa: PLC0415 - as the daemon does
-
         return Native(self.services.accounts, self.authenticator, lambda: self.health, self.counters).app()
 
 

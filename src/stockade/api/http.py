@@ -73,7 +73,8 @@ class FrontDoor:
         headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
         path: str = scope["raw_path"].decode("ascii")
         own = path.startswith(OWN_PATHS)
-        why = refusal(headers, self._settings.hosts, own)
+        server = scope.get("server") or ("",)
+        why = refusal(headers, self._settings.hosts, own, server[0])
         if why is not None:
             await self._answer(send, self._refused(Fault("AccessDenied", why, 403)))
             return

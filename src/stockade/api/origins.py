@@ -20,14 +20,20 @@ def host_name(authority: str) -> str:
     return (name if colon and port.isdigit() else text).rstrip(".")
 
 
-def refusal(headers: Sequence[tuple[str, str]], allowed: frozenset[str], own_pages: bool) -> str | None:
-    """Why the request is not looked at; None when it may be. `own_pages`: our own pages call this path."""
+def refusal(
+    headers: Sequence[tuple[str, str]], allowed: frozenset[str], own_pages: bool, arrived_at: str = ""
+) -> str | None:
+    """Why the request is not looked at; None when it may be.
+
+    `own_pages`: our own pages call this path. `arrived_at`: the address the connection came in on, which no
+    page can have as its name without being served from there.
+    """
     hosts = [value for name, value in headers if name == "host"]
     if len(hosts) != 1:
         return "The request must have one Host header."
     name = host_name(hosts[0])
-    if name not in LOCAL and name not in allowed and not name.endswith(SUFFIX):
-        return "The Host header names another server. Allow it with the setting api.hosts."
+    if not name or not (name in LOCAL or name in allowed or name == arrived_at or name.endswith(SUFFIX)):
+        return "The Host header names another server."
     for header, value in headers:
         if header == "origin" and not (own_pages and _same(value, hosts[0])):
             return "Requests from web pages are refused."

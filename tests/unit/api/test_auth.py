@@ -33,9 +33,7 @@ STRICT = AuthRules()
 FORM = {"Action": "DescribeImages", "Version": "2016-11-15", "Filter.1.Name": "name", "Filter.1.Value.1": "a b+c~*é"}
 
 
-def authenticator(
-    now: datetime | None = None, account: Account = ACCOUNT, rules: AuthRules = STRICT
-) -> Authenticator:
+def authenticator(now: datetime | None = None, account: Account = ACCOUNT, rules: AuthRules = STRICT) -> Authenticator:
     key = AccessKey(AccessKeyId(KEY), account.id, SECRET)
     return Authenticator(lambda id: (account, key) if id == KEY else None, lambda: now or datetime.now(UTC), rules)
 

@@ -1,4 +1,4 @@
 """What AWS has no call for, under /_stockade/: health, metrics, accounts, as JSON and plain text.
 
-In: HTTP requests (Starlette, imported when the first one comes). Out: JSON with stable keys. Start at app.py.
+In: HTTP requests (Starlette, imported when the first one comes). Out: JSON with stable keys. Start at routes.py.
 """
