@@ -55,12 +55,23 @@ class Region:
         self._configuration.write_text(
             CONFIGURATION.format(site=self.site, uplink=UPLINK, host=HOST_ADDRESS), encoding="ascii"
         )
-        words = ["up", "-d", "--wait", "60s"]
-        done = self._command(words)
+        if self._fault:
+            self._start_faulty(tell)
+            return
+        done = self._command(["up", "-d", "--wait", "60s"])
         for line in done.stderr.splitlines():
             tell(line)
         if done.returncode:
             raise Problem("the demo's Stockade did not start", why=_last_lines(done.stderr), code=CANNOT)
+
+    def _start_faulty(self, tell: Callable[[str], None]) -> None:
+        """The same daemon with a fault, which no user could start."""
+        tell(f"starting a Stockade with a fault: {self._fault}")
+        command = [sys.executable, "-m", "stockade.daemon.demo.faulty", self._fault, str(self._configuration)]
+        process = self._host.popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            raise Problem("the demo's faulty Stockade did not start", code=CANNOT)
 
     def stop(self, tell: Callable[[str], None]) -> None:
         """Everything of this site goes, its state too."""
