@@ -23,8 +23,17 @@ def outstanding(entries: Iterable[tuple[str, HostObject]]) -> tuple[HostObject, 
         if operation == _MAKING:
             present.setdefault(thing, None)
         else:
-            present.pop(thing, None)
+            for gone in _gone_with(thing, present):
+                del present[gone]
     return tuple(present)
+
+
+def _gone_with(thing: HostObject, present: Iterable[HostObject]) -> list[HostObject]:
+    """The thing, if it is there; of a link also its filters and addresses, which the kernel removes with it."""
+    if thing.kind != "link":
+        return [thing] if thing in present else []
+    mine = {(kind, thing.name) for kind in ("link", "filter", "address")}
+    return [one for one in present if (one.kind, one.name) in mine]
 
 
 def read_journal(path: Path) -> tuple[HostObject, ...]:
@@ -72,7 +81,8 @@ class FileJournal:
             gone = [thing for thing in objects if thing in self._present]
             self._append(_REMOVED, gone)
             for thing in gone:
-                del self._present[thing]
+                for one in _gone_with(thing, self._present):
+                    del self._present[one]
 
     def close(self) -> None:
         os.close(self._fd)

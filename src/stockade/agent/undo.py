@@ -24,7 +24,6 @@ from stockade.linux.processes import ProcessId
 from stockade.model.journal import HostObject, Journal
 
 _OURS = ("/run/", "/var/", "/sys/fs/bpf/", "/tmp/", "/dev/shm/", "/sys/fs/cgroup/")
-_PROGRAMS = ("from_", "to_")  # the names of our programs
 _FIRST = {"process": 2, "cgroup": 1}  # undone before the rest: nothing may come back, or hold what is to go
 
 
@@ -50,12 +49,13 @@ def undo(journal: Journal, objects: Iterable[HostObject], tell: Callable[[HostOb
 def _pass(journal: Journal, things: Iterable[HostObject], tell: Callable[[HostObject], None]) -> list[Failure]:
     failures = []
     for thing in things:
+        if thing.kind not in _UNDO:
+            failures.append(Failure(thing, f"nobody knows how to remove a {thing.kind}"))
+            continue
         try:
             _UNDO[thing.kind](thing)
-        except KeyError:
-            failures.append(Failure(thing, f"nobody knows how to remove a {thing.kind}"))
-        except OSError as err:
-            failures.append(Failure(thing, err.strerror or str(err)))
+        except (OSError, ValueError) as err:
+            failures.append(Failure(thing, getattr(err, "strerror", None) or str(err)))
         else:
             journal.removed(thing)
             tell(thing)
@@ -90,27 +90,11 @@ def _address(thing: HostObject) -> None:
 
 
 def _filter(thing: HostObject) -> None:
-    """name: the device; detail: "ingress pref N" or "egress pref N". Only a filter with a name of our programs."""
-    hook_name, _, priority = thing.detail.partition(" pref ")
-    hook = {"ingress": traffic_control.INGRESS, "egress": traffic_control.EGRESS}[hook_name]
+    """name: the device; detail: as traffic_control wrote it. Only a filter with the name of our program."""
     with Netlink() as route:
         device = links.find_link(route, thing.name)
-        if device is None:
-            return
-        for found in traffic_control.list_filters(route, device.index, hook):
-            if found.priority == int(priority) and found.name.startswith(_PROGRAMS):
-                traffic_control.delete_filter(route, device.index, hook, found.priority)
-
-
-def _qdisc(thing: HostObject) -> None:
-    """A clsact that we added, unless somebody has put filters of their own into it since."""
-    with Netlink() as route:
-        device = links.find_link(route, thing.name)
-        if device is None:
-            return
-        hooks = (traffic_control.INGRESS, traffic_control.EGRESS)
-        if not any(traffic_control.list_filters(route, device.index, hook) for hook in hooks):
-            traffic_control.delete_clsact(route, device.index)
+        if device is not None:
+            traffic_control.remove_ours(route, device.index, thing.detail)
 
 
 def _pin(thing: HostObject) -> None:
@@ -193,7 +177,6 @@ _UNDO: dict[str, Callable[[HostObject], None]] = {
     "route": _route,
     "address": _address,
     "filter": _filter,
-    "qdisc": _qdisc,
     "pin": _pin,
     "mount": _mount,
     "loop": _loop,

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from stockade.agent.status import HostStatus
 from stockade.daemon.control_process import ControlProcess, start_control
+from stockade.daemon.problems import OUR_BUG, Problem
 from stockade.daemon.settings import Settings
 from stockade.daemon.site import Credentials, Site, caller_ids
 from stockade.daemon.wiring.stream import agent_stream
@@ -67,6 +68,10 @@ class Attendant:
         while True:
             began = time.monotonic()
             status = await self._attend_one(host, self._control)
+            if not self._opened.done():
+                why = f"the control process ended with status {status}"
+                self._opened.set_exception(Problem("the state could not be opened", why=why, code=OUR_BUG))
+                return
             self._deaths = 0 if time.monotonic() - began > _CALM_S else self._deaths + 1
             _log.error("control_process_died", extra={"status": status, "deaths": self._deaths})
             await asyncio.to_thread(self._end, self._control)

@@ -19,6 +19,7 @@ from typing import Any
 from stockade.agent.status import HostStatus
 from stockade.daemon import log, privileges
 from stockade.daemon.line import Line
+from stockade.daemon.reachable import code_paths, make_reachable
 from stockade.daemon.settings import Origin, Settings
 from stockade.daemon.site import Credentials
 from stockade.daemon.wiring.cell import Control, open_control
@@ -36,9 +37,10 @@ def main(arguments: list[str]) -> int:
         return 0
     values = {name: Origin(value, origin) for name, (value, origin) in first["settings"].items()}
     settings = Settings(values, user=first["uid"], home=Path(first["home"]))
-    os.umask(0o077)
     if first["user"] is not None:
+        make_reachable([*code_paths(), settings.state_directory])
         privileges.drop(first["user"])
+    os.umask(0o077)
     # What is loaded by now stays: keep the collector from walking through it again and again.
     gc.freeze()
     return asyncio.run(_serve(settings, listener, stream, line))

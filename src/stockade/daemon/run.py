@@ -30,7 +30,7 @@ from stockade.agent.journal import FileJournal, read_journal
 from stockade.agent.status import HostStatus, Phase
 from stockade.agent.undo import undo
 from stockade.daemon import preflight, privileges
-from stockade.daemon.attendant import Attendant
+from stockade.daemon.attendant import Attendant, Attends
 from stockade.daemon.problems import INTERRUPTED, OUR_BUG, Problem
 from stockade.daemon.settings import Settings
 from stockade.daemon.site import Site, prepare_state
@@ -55,17 +55,32 @@ class Ending:
     interrupted: bool = False
 
 
-def live(settings: Settings, tell: Tell, ready: Callable[[], None]) -> int:
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What is joined. Anything but the default is broken on purpose, to see that it is noticed (demo/faulty.py).
+
+    `fault`: names faulty kernel objects; `between`: stands between the feed and the agent.
+    """
+
+    fault: str = ""
+    between: Callable[[Attends], Attends] = lambda agent: agent
+
+
+SOUND = Build()
+
+
+def live(settings: Settings, tell: Tell, ready: Callable[[], None], build: Build = SOUND) -> int:
     """Be the agent until told to stop; the exit code. Raises Problem when it cannot start."""
-    return asyncio.run(_Life(settings, tell, ready).live())
+    return asyncio.run(_Life(settings, tell, ready, build).live())
 
 
 class _Life:
-    def __init__(self, settings: Settings, tell: Tell, ready: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, tell: Tell, ready: Callable[[], None], build: Build) -> None:
         self._settings = settings
         self._site = Site.to_run(settings)
         self._tell = tell
         self._ready = ready
+        self._build = build
         self._ending = Ending(asyncio.Event())
         self._started_at = datetime.now(UTC)
         self._phase = Phase.STARTING
@@ -105,7 +120,7 @@ class _Life:
         attendant = Attendant(settings, self._site, listener, journal=journal, user=user)
         stack.push_async_callback(attendant.stop)
 
-        host = await asyncio.to_thread(_make_host, settings, self._site, journal)
+        host = await asyncio.to_thread(_make_host, settings, self._site, journal, self._build.fault)
         stack.push_async_callback(self._stop_host, host)
         self._tell(host.kernel, time.monotonic() - began)
 
@@ -116,7 +131,8 @@ class _Life:
         await self._prove(host, journal)
 
         host.agent.start()
-        attendant.serve(host.agent, lambda: self._status_now(host))
+        host.watch_devices()
+        attendant.serve(self._build.between(host.agent), lambda: self._status_now(host))
         began = time.monotonic()
         try:
             opened = await asyncio.wait_for(attendant.opened(), _OPEN_WITHIN_S)
@@ -200,6 +216,7 @@ class _Life:
         return False
 
     async def _stop_host(self, host: "Host") -> None:
+        await host.ignore_devices()
         await host.services.close()
         await host.agent.stop(remove_instances=not self._ending.keep)
         await asyncio.to_thread(host.close, not self._ending.keep)
@@ -217,7 +234,7 @@ class _Life:
         os.close(lock)
 
 
-def _make_host(settings: Settings, site: Site, journal: FileJournal) -> "Host":
+def _make_host(settings: Settings, site: Site, journal: FileJournal, fault: str) -> "Host":
     from stockade.daemon.wiring.host import make_host  # noqa: PLC0415 - slow to import, see _start
 
-    return make_host(settings, site, journal)
+    return make_host(settings, site, journal, fault)

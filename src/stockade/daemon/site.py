@@ -137,14 +137,6 @@ def prepare_state(directory: Path, user: int) -> None:
             attempt="set state.path to a file in a new directory",
             code=USAGE,
         )
-    for parent in directory.parents:
-        if not parent.stat().st_mode & 0o001:
-            raise Problem(
-                f"{directory} cannot hold the state",
-                why=f"the control process runs without privileges and may not enter {parent}",
-                attempt="set state.path to a file below /var/lib",
-                code=USAGE,
-            )
     os.chown(directory, 0, user)
     directory.chmod(0o1771)
 

@@ -23,6 +23,7 @@ from stockade.daemon.wiring.images import make_images
 from stockade.daemon.wiring.names import THIS_HOST, prefix, services_netns
 from stockade.datapath.ebpf.datapath import EbpfDatapath
 from stockade.datapath.ebpf.features import DatapathUnavailable
+from stockade.datapath.ebpf.pins import mount_bpffs
 from stockade.datapath.ebpf.settings import EbpfSettings
 from stockade.instances.container.driver import ContainerDriver
 from stockade.instances.container.runtime import RuntimeFailed, find_runtime
@@ -49,6 +50,7 @@ class Host:
     settings: Settings
     kernel: str
     skip_proof: bool = False
+    _looking: "asyncio.Task[None] | None" = None
 
     def prove(self, base: HostView, journal: Journal) -> Proof:
         """In the datapath's thread."""
@@ -71,12 +73,35 @@ class Host:
             ) from err
         await self.services.start(sockets, outside)
 
+    def watch_devices(self) -> None:
+        """From here on a device that vanishes is dead to the datapath at once, and the agent looks whose it was."""
+        loop = asyncio.get_running_loop()
+
+        async def look() -> None:
+            if await self.agent.with_datapath(self.datapath.devices_gone):
+                self.agent.device_removed()
+            loop.add_reader(self.datapath.fileno(), heard)
+
+        def heard() -> None:
+            # Not heard again until it was looked into, in the datapath's thread: the news stays readable that long.
+            loop.remove_reader(self.datapath.fileno())
+            self._looking = loop.create_task(look())
+
+        loop.add_reader(self.datapath.fileno(), heard)
+
+    async def ignore_devices(self) -> None:
+        """Before the agent stops."""
+        if self._looking is not None:
+            await asyncio.gather(self._looking, return_exceptions=True)
+        asyncio.get_running_loop().remove_reader(self.datapath.fileno())
+
     def close(self, remove: bool) -> None:
         """After the agent's loops have ended. `remove`: nothing of the datapath stays."""
         self.driver.close()
         if remove:
             self.datapath.remove()
-        self.datapath.close()
+        else:
+            self.datapath.close()
 
 
 def make_host(settings: Settings, site: Site, journal: FileJournal, fault: str = "") -> Host:
@@ -113,6 +138,7 @@ def make_host(settings: Settings, site: Site, journal: FileJournal, fault: str =
 
 def _datapath(settings: Settings, journal: Journal, fault: str) -> EbpfDatapath:
     try:
+        mount_bpffs(settings.pins.parent, journal)
         return EbpfDatapath(
             EbpfSettings(
                 site=settings.site,

@@ -1,0 +1,170 @@
+"""The loops together: views enforced and acknowledged, instances launched, adopted and removed."""
+
+import asyncio
+from pathlib import Path
+from unittest import mock
+
+from stockade.datapath.contract import ApplyFailed
+from stockade.model.ids import InstanceId
+from stockade.model.instance import Observed
+from unit.agent.host import FakeHost, change, group, machine, whole
+
+ONE = InstanceId("i-00000001")
+
+
+async def test_a_view_is_acknowledged_once_it_is_enforced(host: FakeHost) -> None:
+    stream = host.attend()
+    interface, instance = machine(1)
+    stream.down.put_nowait(whole(7, group(80), interface, instance))
+    await stream.until_acked(7)
+    assert interface.id in host.datapath.observe().endpoints
+
+
+async def test_frames_that_queue_up_become_one_apply(host: FakeHost) -> None:
+    stream = host.attend()
+    release = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    apply = host.datapath.apply
+
+    def slow(policy: object) -> object:
+        asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
+        return apply(policy)  # type: ignore[arg-type]
+
+    with mock.patch.object(host.datapath, "apply", slow):
+        stream.down.put_nowait(whole(1, group()))
+        while host.agent.view.revision == 0:
+            await asyncio.sleep(0)
+        for revision in range(2, 50):
+            stream.down.put_nowait(change(revision, group(revision)))
+        while not stream.down.empty():
+            await asyncio.sleep(0)
+        release.set()
+        await stream.until_acked(49)
+    assert stream.acks == [1, 49]
+
+
+async def test_an_instance_is_policed_before_it_starts(host: FakeHost) -> None:
+    stream = host.attend()
+    stream.down.put_nowait(whole(1, group(80), *machine(1)))
+    await stream.until_seen(ONE, Observed.RUNNING)
+    assert host.driver.log == ["create i-00000001", "attach eni-00000001", "start i-00000001"]
+
+
+async def test_no_instance_starts_while_its_policy_cannot_be_applied(host: FakeHost) -> None:
+    stream = host.attend()
+    with mock.patch.object(host.datapath, "apply", side_effect=ApplyFailed("map rules: ENOSPC")):
+        stream.down.put_nowait(whole(1, group(80), *machine(1)))
+        await stream.until_failed()
+        await stream.until_seen(ONE, Observed.STARTING)
+        assert stream.failures[0] == (1, "map rules: ENOSPC")
+        assert "start i-00000001" not in host.driver.log
+        assert stream.acks == []
+    await stream.until_seen(ONE, Observed.RUNNING)
+    assert stream.acks == [1]
+
+
+async def test_a_removed_instance_is_stopped_then_unpoliced_then_destroyed(host: FakeHost) -> None:
+    stream = host.attend()
+    stream.down.put_nowait(whole(1, group(80), *machine(1)))
+    await stream.until_seen(ONE, Observed.RUNNING)
+    host.driver.log.clear()
+    stream.down.put_nowait(change(2, *machine(1, running=False)))
+    await stream.until_seen(ONE, Observed.GONE)
+    assert host.driver.log == ["stop i-00000001", "detach eni-00000001", "destroy i-00000001"]
+
+
+async def test_a_failed_launch_is_gone_with_its_reason_and_not_tried_again(host: FakeHost) -> None:
+    host.driver.refuse[ONE] = "the disk is full"
+    stream = host.attend()
+    stream.down.put_nowait(whole(1, group(80), *machine(1), *machine(2)))
+    status = await stream.until_seen(ONE, Observed.GONE)
+    await stream.until_seen(InstanceId("i-00000002"), Observed.RUNNING)
+    assert status.reason == "the disk is full"
+    host.agent.device_removed()
+    await stream.until_acked(1)
+    assert host.driver.log.count("create i-00000001") == 1
+
+
+async def test_an_instance_whose_process_ended_is_gone(host: FakeHost) -> None:
+    stream = host.attend()
+    stream.down.put_nowait(whole(1, group(80), *machine(1)))
+    await stream.until_seen(ONE, Observed.RUNNING)
+    host.driver.states[ONE] = Observed.GONE
+    host.agent.device_removed()
+    assert (await stream.until_seen(ONE, Observed.GONE)).reason == "its first process ended"
+    assert ONE not in host.driver.states
+
+
+async def test_an_instance_that_deleted_its_device_is_impaired_and_not_policed_any_more(host: FakeHost) -> None:
+    stream = host.attend()
+    stream.down.put_nowait(whole(1, group(80), *machine(1)))
+    await stream.until_seen(ONE, Observed.RUNNING)
+    host.driver.states[ONE] = Observed.IMPAIRED
+    host.agent.device_removed()
+    await stream.until_seen(ONE, Observed.IMPAIRED)
+    assert host.driver.log[-1] == "detach eni-00000001"
+
+
+async def test_an_instance_that_nobody_knows_is_destroyed(host: FakeHost) -> None:
+    host.driver.states[ONE] = Observed.RUNNING
+    stream = host.attend()
+    stream.down.put_nowait(whole(1))
+    await stream.until_acked(1)
+    while ONE in host.driver.states:
+        await asyncio.sleep(0.01)
+    assert stream.statuses == []
+
+
+async def test_before_the_first_frame_nothing_is_destroyed(host: FakeHost) -> None:
+    host.driver.states[ONE] = Observed.RUNNING
+    host.attend()
+    for _ in range(5):
+        host.agent.device_removed()
+        await asyncio.sleep(0.01)
+    assert host.driver.log == []
+
+
+async def test_a_restarted_agent_enforces_again_and_adopts_without_any_control_process(tmp_path: Path) -> None:
+    first = FakeHost(tmp_path)
+    first.agent.start()
+    stream = first.attend()
+    stream.down.put_nowait(whole(1, group(80), *machine(1)))
+    await stream.until_seen(ONE, Observed.RUNNING)
+    stream.down.put_nowait(change(2, group(443)))
+    await stream.until_acked(2)
+    await first.stop()
+
+    second = FakeHost(tmp_path, driver=first.driver)
+    first.driver.log.clear()
+    assert await second.agent.restore() == 1
+    interface, _ = machine(1)
+    assert second.agent.view.revision == 2
+    assert interface.id in second.datapath.observe().endpoints
+    assert first.driver.log == ["attach eni-00000001"]
+    await second.stop()
+
+
+async def test_the_next_stream_hears_every_state_again(host: FakeHost) -> None:
+    stream = host.attend()
+    stream.down.put_nowait(whole(1, group(80), *machine(1)))
+    await stream.until_seen(ONE, Observed.RUNNING)
+    stream.down.put_nowait(None)
+    again = host.attend()
+    await again.until_seen(ONE, Observed.RUNNING)
+    again.down.put_nowait(whole(1, group(80), *machine(1)))
+    await again.until_acked(1)
+    assert host.driver.log.count("create i-00000001") == 1
+
+
+async def test_down_removes_every_instance_and_the_kept_view(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    host.agent.start()
+    stream = host.attend()
+    stream.down.put_nowait(whole(1, group(80), *machine(1), *machine(2)))
+    await stream.until_seen(ONE, Observed.RUNNING)
+    await stream.until_seen(InstanceId("i-00000002"), Observed.RUNNING)
+    said = len(stream.statuses)
+    await host.stop(remove_instances=True)
+    assert host.driver.states == {}
+    assert not (tmp_path / "view").exists()
+    assert len(stream.statuses) == said

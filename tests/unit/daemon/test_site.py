@@ -1,0 +1,62 @@
+"""A site's run directory: one agent at a time, credentials for one pair of eyes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stockade.daemon.problems import Problem
+from stockade.daemon.site import Credentials, Site, prepare_state
+from stockade.linux.processes import ProcessId
+
+KEYS = Credentials("http://127.0.0.1:8773", "SKXXXX", "secret", "000011112222", "us-east-1")
+
+
+def test_only_one_agent_takes_a_site(tmp_path: Path) -> None:
+    first, second = Site("one", tmp_path / "run"), Site("one", tmp_path / "run")
+    lock = first.take()
+    with pytest.raises(Problem, match="is running already"):
+        second.take()
+    assert second.agent() == ProcessId.of(os.getpid())
+    os.close(lock)
+    os.close(second.take())
+
+
+def test_credentials_are_for_their_owner_alone(tmp_path: Path) -> None:
+    site = Site("one", tmp_path)
+    site.write_credentials(KEYS, (os.getuid(), os.getgid()))
+    assert site.credentials() == KEYS
+    assert (tmp_path / "credentials.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_without_a_site_there_are_no_credentials(tmp_path: Path) -> None:
+    assert Site("one", tmp_path).credentials() is None
+    assert Site("one", tmp_path).agent() is None
+
+
+def test_an_agent_file_left_by_the_dead_is_nobodys(tmp_path: Path) -> None:
+    (tmp_path / "agent").write_text(f"{os.getpid()} 1\n")
+    assert Site("one", tmp_path).agent() is None
+
+
+def test_a_site_that_ended_leaves_no_directory(tmp_path: Path) -> None:
+    site = Site("one", tmp_path / "run")
+    os.close(site.take())
+    site.write_credentials(KEYS, (os.getuid(), os.getgid()))
+    site.forget()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_site_that_keeps_its_instances_keeps_its_journal(tmp_path: Path) -> None:
+    site = Site("one", tmp_path)
+    site.journal.write_text("")
+    (tmp_path / "view").write_text("")
+    site.forget(keep=True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["journal", "view"]
+
+
+@pytest.mark.root
+def test_the_state_needs_a_directory_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "letters").write_text("dear")
+    with pytest.raises(Problem, match="cannot hold the state"):
+        prepare_state(tmp_path, 61200)
