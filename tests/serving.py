@@ -9,7 +9,7 @@ import secrets
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -168,7 +168,7 @@ class ControlPlane:
 
 @contextmanager
 def control_plane(
-    store: Callable[[], Store] = MemoryStore,
+    store: Callable[[], Awaitable[Store]] | None = None,
     settings: CellSettings | None = None,
     front: FrontSettings | None = None,
     auth: AuthRules | None = None,
@@ -178,7 +178,8 @@ def control_plane(
     done = threading.Event()
 
     async def serve() -> None:
-        world = await World.open(store(), settings, front, auth)
+        opened = await store() if store is not None else MemoryStore()
+        world = await World.open(opened, settings, front, auth)
         host = ReportingHost(world.feed.connect(HOST))
         sock = socket.create_server(("127.0.0.1", 0))
         listening = await listen(world.front, sock)
@@ -188,6 +189,7 @@ def control_plane(
         await listening.close()
         await host.close()
         await world.close()
+        await opened.close()
 
     def run() -> None:
         try:
