@@ -54,6 +54,7 @@ KEYS = (
     Key("network.resolver", ["127.0.0.153"], "addresses of this host on which instance names are answered, port 53"),
     Key("network.mtu", 1500, "of instance devices"),
     Key("regions", {"us-east-1": ["us-east-1a", "us-east-1b", "us-east-1c"]}, "regions and their zones"),
+    Key("images.path", "", "where built images are kept; default beside the state; sites may share one"),
     Key("images.alias", {}, "unknown ami ids and the catalogue image each stands for"),
     Key("images.unknown", "refuse", "base: any unknown ami id starts the base image", ("refuse", "base")),
     Key("quotas.rules_per_group", 60, "per direction, vpc accounts"),
@@ -113,6 +114,10 @@ class Settings:
     @property
     def state_directory(self) -> Path:
         return self.state_path.parent
+
+    @property
+    def images_directory(self) -> Path:
+        return Path(self["images.path"] or self.state_directory / "images")
 
     @property
     def pins(self) -> Path:

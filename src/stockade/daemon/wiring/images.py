@@ -9,7 +9,7 @@ from stockade.model.journal import Journal
 
 def make_images(settings: Settings, journal: Journal) -> Images:
     """The images of this site; they stay when the site ends."""
-    return Images(settings.state_directory / "images", journal)
+    return Images(settings.images_directory, journal)
 
 
 def recipes() -> tuple[Recipe, ...]:
