@@ -4,8 +4,11 @@ import contextlib
 import os
 import select
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
+
+_AGAIN_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,14 @@ class ProcessId:
             os.close(fd)
 
     def end(self, grace_s: float) -> bool:
-        """TERM, then KILL after `grace_s`. Whether it has ended."""
-        if grace_s > 0 and self.signal(signal.SIGTERM) and self.wait(grace_s):
-            return True
+        """TERM, then KILL after `grace_s`. Whether it has ended.
+
+        TERM is said again while it does not end: the first process of a container ignores it until it listens.
+        """
+        until = time.monotonic() + grace_s
+        while (left_s := until - time.monotonic()) > 0:
+            if not self.signal(signal.SIGTERM) or self.wait(min(left_s, _AGAIN_S)):
+                return True
         self.signal(signal.SIGKILL)
         return self.wait(5.0)
 

@@ -98,13 +98,18 @@ end() {
 }
 trap end TERM INT
 
+# The ssh server waits for the key; meanwhile this process already listens for TERM.
+log_in() {
+	fetch_token && fetch_key
+	[ -n "$token" ] && (run_user_data &)
+	"start_$1"
+}
+
 while [ $# -gt 1 ]; do
 	"start_$1" </dev/null &
 	shift
 done
-fetch_token && fetch_key
-"start_$1" </dev/null &
-[ -n "$token" ] && run_user_data &
+log_in "$1" </dev/null &
 
 while :; do
 	wait
