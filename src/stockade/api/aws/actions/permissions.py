@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from stockade.api.aws.wire.faults import Fault
@@ -129,9 +130,15 @@ def _add_peer(permission: dict[str, Any], rule: Rule, name_of: NameOf | None) ->
                 pair["GroupName"] = name_of(group)
             permission["UserIdGroupPairs"].append(pair)
         case CidrPeer(cidr) if cidr.version == 4:
-            permission["IpRanges"].append({"CidrIp": str(cidr), "Description": rule.description})
+            permission["IpRanges"].append({"CidrIp": _text(cidr), "Description": rule.description})
         case CidrPeer(cidr):
-            permission["Ipv6Ranges"].append({"CidrIpv6": str(cidr), "Description": rule.description})
+            permission["Ipv6Ranges"].append({"CidrIpv6": _text(cidr), "Description": rule.description})
+
+
+@lru_cache(maxsize=65536)
+def _text(cidr: Cidr) -> str:
+    """Spelling a block out takes a third of the time of describing a thousand groups."""
+    return str(cidr)
 
 
 def _of_permission(permission: Mapping[str, Any], classic: bool) -> list[RuleRequest]:
