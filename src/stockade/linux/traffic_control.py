@@ -76,7 +76,7 @@ def list_filters(route: Netlink, device: int, hook: int) -> list[Filter]:
     """The BPF filters at a hook, in the order in which packets meet them."""
     found = []
     for body in _dump(route, device, hook):
-        _, handle, _, info = _TCMSG.unpack_from(body)
+        _, _, handle, _, info = _TCMSG.unpack_from(body)
         fields = dict(attributes(body[_TCMSG.size :]))
         options = dict(attributes(fields.get(_OPTIONS, b"")))
         if text(fields.get(_KIND, b"")) == "bpf" and handle and _BPF_ID in options:
