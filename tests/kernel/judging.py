@@ -1,0 +1,183 @@
+"""Packets judged by the programs in the kernel, without sending any: BPF_PROG_TEST_RUN and the event it leaves.
+
+    with KernelJudge() as judge:
+        judge.enforce(compile_host(view))
+        assert judge.judge(packet, sender) == ruling(evaluate(view, packet, sender))
+
+An event names one gate and two rules, not hops with interfaces; a `Ruling` is that much of a verdict.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+
+from kernel.ebpf_host import EbpfHost, checksum
+from stockade.datapath.contract import DeviceName
+from stockade.datapath.ebpf import layout, syscall
+from stockade.datapath.ebpf.maps import Map
+from stockade.linux import links
+from stockade.linux.netlink import Netlink
+from stockade.model.flow import DropReason, Gate, Packet, Verdict
+from stockade.model.ids import NetworkInterfaceId
+from stockade.model.ports import ICMP, TCP, UDP
+from stockade.policy.entries import HostPolicy
+
+TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7
+UNLIMITED = 0xFFFFFFFF
+IPV4 = 0x0800
+TCP_SYN = 0x02
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The last gate that spoke, what it said, and the rules (egress, ingress) that opened gates before."""
+
+    gate: Gate
+    reason: DropReason
+    rules: tuple[int, int]
+
+
+PASSED_UNASKED = Ruling(Gate.ROUTE, DropReason.NONE, (0, 0))
+NO_WAY = Ruling(Gate.ROUTE, DropReason.NO_ROUTE, (0, 0))
+
+
+def ruling(verdict: Verdict) -> Ruling:
+    """As much of a verdict as an event can tell."""
+    said = {hop.gate: hop.rule or 0 for hop in verdict.hops}
+    return Ruling(
+        verdict.hops[-1].gate,
+        verdict.reason or DropReason.NONE,
+        (said.get(Gate.EGRESS, 0), said.get(Gate.INGRESS, 0)),
+    )
+
+
+def frame(packet: Packet, source_mac: str, destination_mac: str, flags: int = TCP_SYN) -> bytes:
+    """The packet as an Ethernet frame, with every checksum right."""
+    payload = _payload(packet, flags)
+    addresses = packet.source.packed + packet.destination.packed
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, packet.protocol, 0) + addresses
+    ip = ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:]
+    macs = bytes.fromhex((destination_mac + source_mac).replace(":", ""))
+    return macs + IPV4.to_bytes(2, "big") + ip + payload
+
+
+def _payload(packet: Packet, flags: int) -> bytes:
+    pseudo = packet.source.packed + packet.destination.packed
+    match packet.protocol:
+        case protocol if protocol == TCP:
+            body = struct.pack("!HHIIBBHHH", packet.source_port, packet.port, 1, 0, 0x50, flags, 64240, 0, 0)
+            return _with_checksum(body, 16, pseudo + struct.pack("!HH", TCP, len(body)))
+        case protocol if protocol == UDP:
+            body = struct.pack("!HHHH", packet.source_port, packet.port, 16, 0) + b"stockade"
+            return _with_checksum(body, 6, pseudo + struct.pack("!HH", UDP, len(body)))
+        case protocol if protocol == ICMP:
+            body = struct.pack("!HHHH", packet.port, 0, packet.source_port, 1) + b"stockade"
+            return _with_checksum(body, 2, b"")
+        case _:
+            return b"stockade" * 2
+
+
+def _with_checksum(body: bytes, at: int, pseudo: bytes) -> bytes:
+    return body[:at] + checksum(pseudo + body).to_bytes(2, "big") + body[at + 2 :]
+
+
+class KernelJudge:
+    """A host whose endpoints have devices that lead nowhere, so that packets can only be judged."""
+
+    def __init__(self) -> None:
+        self.host = EbpfHost()
+        self._devices: dict[NetworkInterfaceId, int] = {}
+        self._macs: dict[NetworkInterfaceId, str] = {}
+        self._maps: dict[str, Map] = self.host.run(self._open_maps)
+        self._gateway = self.host.run(lambda: self._link(self.host.settings.gateway_peer))
+        self._programs = self.host.datapath._programs  # no door leads to them: only tests run them by hand
+        self.host.run(self._lift_event_limit)
+
+    def _open_maps(self) -> dict[str, Map]:
+        pins = self.host.settings.pins
+        return {name: Map(name, syscall.open_pinned(str(pins / name))) for name in ("host", "flows_tcp", "flows_other")}
+
+    def _lift_event_limit(self) -> None:
+        """An endpoint may tell so much in a moment; here it is to tell everything."""
+        key = layout.NUMBER.pack(0)
+        raw = self._maps["host"].get(key)
+        assert raw is not None
+        self._maps["host"].put(key, layout.HOST.pack(*layout.HOST.unpack(raw)[:-1], UNLIMITED))
+
+    @staticmethod
+    def _link(name: str) -> links.Link:
+        with Netlink() as route:
+            found = links.find_link(route, name)
+        assert found is not None
+        return found
+
+    def enforce(self, policy: HostPolicy) -> None:
+        """Exactly these endpoints are attached, each to a device of its own, and the policy is applied."""
+        for gone in self._devices.keys() - policy.endpoints.keys():
+            self.host.datapath.detach(gone)
+            del self._devices[gone]
+        for endpoint in sorted(policy.endpoints.keys() - self._devices.keys()):
+            self._devices[endpoint] = self.host.run(lambda name=endpoint: self._device_of(name))  # type: ignore[misc]
+            self.host.datapath.attach(endpoint, DeviceName(f"t{endpoint[-8:]}"))
+        self.host.datapath.apply(policy)
+        self._macs = {endpoint.id: endpoint.mac for endpoint in policy.endpoints.values()}
+
+    def _device_of(self, endpoint: NetworkInterfaceId) -> int:
+        name = f"t{endpoint[-8:]}"
+        with Netlink() as route:
+            if links.find_link(route, name) is None:
+                links.create_veth(route, name, f"p{endpoint[-8:]}")
+            return links.index_of(route, name)
+
+    def judge(self, packet: Packet, sender: NetworkInterfaceId | None) -> Ruling:
+        """What becomes of the first packet of a flow."""
+        return self.host.run(lambda: self._judge([(packet, sender)]))[0]
+
+    def judge_all(self, packets: Iterable[tuple[Packet, NetworkInterfaceId | None]]) -> list[Ruling]:
+        """Each as if it were the first packet ever."""
+        listed = list(packets)
+        return self.host.run(lambda: self._judge(listed))
+
+    def _judge(self, packets: list[tuple[Packet, NetworkInterfaceId | None]]) -> list[Ruling]:
+        found = []
+        for packet, sender in packets:
+            self._forget_flows()
+            action = self._run(packet, sender)
+            found.append(self._ruling(action))
+        return found
+
+    def _forget_flows(self) -> None:
+        for name in ("flows_tcp", "flows_other"):
+            for key in list(self._maps[name]):
+                self._maps[name].remove(key)
+
+    def _run(self, packet: Packet, sender: NetworkInterfaceId | None) -> int:
+        if sender is None:
+            bytes_, device = frame(packet, "02:00:00:00:00:01", self._gateway.mac), self._gateway.index
+        else:
+            bytes_, device = frame(packet, self._macs[sender], layout.ROUTER_MAC), self._devices[sender]
+        program = self._programs["from_gateway" if sender is None else "from_endpoint"]
+        context = struct.pack("=40xI", device).ljust(192, b"\0")  # struct __sk_buff with its ifindex
+        return syscall.test_run(program, bytes_, context).action
+
+    def _ruling(self, action: int) -> Ruling:
+        told = list(self.host.datapath._target.flows())
+        if not told:
+            return PASSED_UNASKED if action == TC_ACT_REDIRECT else NO_WAY
+        assert len(told) == 1, told
+        assert told[0].passed == (action == TC_ACT_REDIRECT), (action, told)
+        return Ruling(told[0].gate, told[0].reason, told[0].rules)
+
+    def close(self) -> None:
+        for table in self._maps.values():
+            table.close()
+        self.host.close()
+
+    def __enter__(self) -> "KernelJudge":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
