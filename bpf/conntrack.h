@@ -97,6 +97,18 @@ inlined int is_live(const struct flow *flow, __u8 protocol, __u32 now)
 	return idle < 0 || (__u32)idle < patience(flow, protocol);
 }
 
+/* Who the sender in this slot is to the flow. `via_public`: it calls the other by the public
+ * address. */
+inlined enum role role_of(const struct flow *flow, __u32 slot, __u32 generation, __u32 via_public)
+{
+	if (flow->initiator == slot && flow->initiator_generation == generation &&
+	    !(flow->flags & FLOW_VIA_PUBLIC) == !via_public)
+		return INITIATOR;
+	if (flow->responder == slot && flow->responder_generation == generation && !via_public)
+		return RESPONDER;
+	return STRANGER;
+}
+
 inlined void touch(struct flow *flow, __u32 now)
 {
 	/* Once a second: a flow used by two CPUs would otherwise bounce its cache line for each
@@ -152,23 +164,30 @@ inlined int same_parties(const struct flow *old, const struct flow *new)
 /*
  * Policy let it through: remember. `is_new` tells a retransmitted SYN from a new flow. An entry of
  * the same parties is renewed in place; one of others is replaced whole, as a reader must not see
- * half of each.
+ * half of each. The same ports both by the private and by the public address are two flows that
+ * answers cannot tell apart: the first come stays.
  */
 inlined enum drop_reason remember(const struct packet *packet, const struct flow_key *key,
-				  struct flow *old, struct flow *new, int *is_new)
+				  const struct flow *new, int *is_new)
 {
+	struct flow *old = find_flow(key, packet->protocol);
+	int over = !old || is_shut(old) || !is_live(old, packet->protocol, new->seen);
 	long failed;
 
+	*is_new = 1;
 	if (old && same_parties(old, new)) {
-		*is_new = is_shut(old) || !is_live(old, packet->protocol, new->seen);
+		*is_new = over;
 		old->egress_rule = new->egress_rule;
 		old->ingress_rule = new->ingress_rule;
 		old->seen = new->seen;
-		if (*is_new)
+		if (over)
 			old->flags = new->flags;
 		return PASSED;
 	}
-	*is_new = 1;
+	if (!over && new->initiator && old->initiator == new->initiator &&
+	    old->initiator_generation == new->initiator_generation &&
+	    (old->flags ^ new->flags) & FLOW_VIA_PUBLIC)
+		return INVALID_STATE;
 	if (packet->protocol == IPPROTO_TCP)
 		failed = bpf_map_update_elem(&flows_tcp, key, new, BPF_ANY);
 	else

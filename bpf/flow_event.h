@@ -12,15 +12,6 @@
 
 #define EVENT_WINDOW_SHIFT 26 /* nanoseconds: 67 ms */
 
-/* What the gates said so far. `slot`: whose gate spoke last, or who sent. */
-struct verdict {
-	__u32 slot;
-	__u32 egress_rule;
-	__u32 ingress_rule;
-	__u32 vpc;
-	__u8 gate;
-};
-
 inlined void count_lost_event(void)
 {
 	__u32 zero = 0;

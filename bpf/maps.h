@@ -13,6 +13,32 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "types.h"
+#include "packet.h"
+
+/* What the gates said so far. `slot`: whose gate spoke last, or who sent. */
+struct verdict {
+	__u32 slot;
+	__u32 egress_rule;
+	__u32 ingress_rule;
+	__u32 vpc;
+	__u8 gate;
+	__u8 zero[3];
+};
+
+/*
+ * The desk of the packet that a CPU is at. In a map and not on the stack because the verifier then
+ * takes each field for any value: it need not follow every combination of what was read, and there
+ * are many.
+ */
+struct work {
+	struct packet packet;
+	struct packet seen; /* as the receiver sees it */
+	struct verdict verdict;
+	__u32 slot; /* the sender's; from outside the receiver's */
+	__u64 identity;
+	__u32 now;
+	__u32 zero;
+};
 
 struct map_definition {
 	__u32 type;
@@ -43,7 +69,7 @@ MAP(policies, ARRAY, 4, sizeof(struct policy), MAX_POLICIES, BPF_F_MMAPABLE);
 MAP(rule_sets, HASH, sizeof(struct policy_key), sizeof(struct interval_set), 1048576,
     BPF_F_NO_PREALLOC);
 MAP(intervals, ARRAY, 4, sizeof(struct interval), MAX_INTERVALS, BPF_F_MMAPABLE);
-MAP(prefixes, LPM_TRIE, sizeof(struct prefix_key), 8, 1048576, BPF_F_NO_PREALLOC); /* -> class */
+MAP(prefixes, LPM_TRIE, sizeof(struct prefix_key), 8, 262144, BPF_F_NO_PREALLOC); /* -> class */
 
 /* Written and read by user space alone: what the numbers above mean, for whoever comes after a
  * restart. */
@@ -56,11 +82,12 @@ MAP(rule_numbers, ARRAY, 4, 8, MAX_RULES, BPF_F_MMAPABLE); /* index -> Rule.numb
  */
 MAP(flows_tcp, LRU_HASH, sizeof(struct flow_key), sizeof(struct flow), 131072, 0);
 MAP(flows_other, LRU_HASH, sizeof(struct flow_key), sizeof(struct flow), 65536, 0);
-MAP(rules, PERCPU_ARRAY, 4, sizeof(struct hits), MAX_RULES, 0);
+MAP(rules, ARRAY, 4, sizeof(struct hits), MAX_RULES, BPF_F_MMAPABLE); /* times the CPUs */
 MAP(drops, PERCPU_ARRAY, 4, 8, MAX_REASONS, 0);
 MAP(endpoint_drops, HASH, sizeof(struct endpoint_drop_key), 8, 65536, BPF_F_NO_PREALLOC);
 MAP(event_budgets, ARRAY, 4, sizeof(struct event_budget), MAX_SLOTS, 0);
 MAP(events, RINGBUF, 0, 0, 1048576, 0);
+MAP(works, PERCPU_ARRAY, 4, sizeof(struct work), 1, 0);
 MAP(lost_events, PERCPU_ARRAY, 4, 8, 1, 0);
 
 #endif

@@ -98,6 +98,7 @@ struct packet {
 	__u8 turned;	     /* an ICMP reply: its destination asked */
 	__u8 query;	     /* ICMP: the request type, of a reply too */
 	__be32 outer_source; /* ABOUT_A_FLOW: who complains */
+	__u32 zero;
 };
 
 /*
@@ -177,6 +178,23 @@ inlined void read_quotation(struct __sk_buff *skb, struct packet *packet)
 	packet->protocol = quoted->protocol;
 	packet->outer_source = packet->source;
 	packet->source = quoted->daddr;
+}
+
+/* The error turned out to be about no flow of its sender's: an ICMP packet like any other. */
+inlined void forget_quotation(struct packet *packet)
+{
+	if (packet->kind != ABOUT_A_FLOW)
+		return;
+	packet->kind = OPENS_NOTHING;
+	packet->protocol = packet->carrier;
+	packet->source = packet->outer_source;
+}
+
+/* Whether a flow begins with this packet if the gates let it through. A reset ends what is not
+ * there. */
+inlined int opens_flow(const struct packet *packet)
+{
+	return packet->kind == OF_A_FLOW && !(packet->tcp_flags & TCP_RST);
 }
 
 /* Fills `packet`, or says what is wrong with it. Expects an IPv4 frame (skb->protocol). */

@@ -12,6 +12,7 @@
 #include "maps.h"
 #include "nat.h"
 #include "packet.h"
+#include "verdict.h"
 
 /* A way to a local endpoint, and what the packet looks like when it gets there. */
 struct way {
@@ -69,18 +70,27 @@ inlined __u32 slot_of_public(__be32 address)
 	return slot ? *slot : 0;
 }
 
+/* To an address of the sender's own network that is here. */
+inlined enum drop_reason by_private_address(struct way *way, const struct work *work, __u32 slot)
+{
+	way->slot = slot;
+	way->source = way->judged_source = work->packet.source;
+	way->judged_identity = work->identity;
+	way->target = live_endpoint(slot);
+	return way->target ? PASSED : ENDPOINT_UNKNOWN;
+}
+
 /*
  * By a public address (architecture N5). On the classic platform and in one network the sender
  * keeps its private address, except towards itself: a stack takes no packet from its own address.
  * Otherwise it is seen as its own public address, and belongs to no group.
  */
-inlined enum drop_reason by_public_address(struct way *way, const struct packet *packet,
-					   const struct endpoint *self, __u32 own_slot,
-					   __u64 identity)
+inlined enum drop_reason by_public_address(struct way *way, const struct work *work,
+					   const struct endpoint *self)
 {
+	const struct packet *packet = &work->packet;
 	struct host *here = this_host();
 
-	way->target = 0;
 	if (!here || !in_pool(here, packet->destination))
 		return NO_ROUTE;
 	way->slot = slot_of_public(packet->destination);
@@ -92,8 +102,8 @@ inlined enum drop_reason by_public_address(struct way *way, const struct packet 
 	way->via_public = 1;
 	if (self->flags & CLASSIC && self->vpc == way->target->vpc) {
 		way->judged_source = packet->source;
-		way->judged_identity = identity;
-		way->source = way->slot == own_slot ? self->public_address : packet->source;
+		way->judged_identity = work->identity;
+		way->source = way->slot == work->slot ? self->public_address : packet->source;
 		return PASSED;
 	}
 	if (!self->public_address)

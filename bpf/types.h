@@ -20,7 +20,7 @@
 	65536 /* devices whose index is below are found in an array, the others in a hash */
 #define MAX_FAR	     65536
 #define MAX_POLICIES 8192
-#define MAX_RULES    65536
+#define MAX_RULES    32768
 #define MAX_REASONS  256
 
 enum endpoint_flags {

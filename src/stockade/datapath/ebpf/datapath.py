@@ -22,7 +22,7 @@ from stockade.datapath.ebpf.endpoint_table import EndpointTable
 from stockade.datapath.ebpf.features import DatapathUnavailable, require_host
 from stockade.datapath.ebpf.flow_ring import FlowRing
 from stockade.datapath.ebpf.host_links import HostLinks, make_host_links, remove_host_links
-from stockade.datapath.ebpf.maps import Map, PerCpuMap, SharedArray
+from stockade.datapath.ebpf.maps import Map, PerCpuMap, RuleHitTable, SharedArray, possible_cpus
 from stockade.datapath.ebpf.pins import Pins
 from stockade.datapath.ebpf.rule_tables import RuleTables, TableFull
 from stockade.datapath.ebpf.settings import EbpfSettings
@@ -49,8 +49,9 @@ GRACE_S = 0.05
 EVENT_LIMIT = 500
 """Flow events of one endpoint in 67 ms."""
 
-_SHARED = ("devices", "endpoints", "endpoint_names", "policies", "intervals", "rule_numbers")
-_PER_CPU = ("rules", "drops", "lost_events")
+_SHARED = ("devices", "endpoints", "endpoint_names", "policies", "intervals", "rule_numbers", "rules")
+_UNREAD = ("events", "works")
+_PER_CPU = ("drops", "lost_events")
 _LINK_EVENTS = 1
 _NO_JOURNAL = NoJournal()
 
@@ -73,7 +74,13 @@ class EbpfDatapath:
         self._link_events = _link_events()
         self._pins = Pins(settings.pins, journal)
         spec = loader.read_object(program if program is not None else _shipped(settings.fault))
-        spec = spec.resized({"flows_tcp": settings.flows_tcp, "flows_other": settings.flows_other})
+        spec = spec.resized(
+            {
+                "flows_tcp": settings.flows_tcp,
+                "flows_other": settings.flows_other,
+                "rules": layout.MAX_RULES * possible_cpus(),
+            }
+        )
         try:
             descriptors = self._pins.open_maps(spec)
             programs = loader.load_programs(spec, descriptors)
@@ -83,12 +90,14 @@ class EbpfDatapath:
                 f"the kernel refused the programs: {err}", "Report this with the kernel's version"
             ) from err
         self._maps = {
-            name: Map(name, fd) for name, fd in descriptors.items() if name not in (*_SHARED, *_PER_CPU, "events")
+            name: Map(name, fd) for name, fd in descriptors.items() if name not in (*_SHARED, *_PER_CPU, *_UNREAD)
         }
         self._shared = {name: SharedArray(name, descriptors[name]) for name in _SHARED}
         self._per_cpu = {name: PerCpuMap(name, descriptors[name]) for name in _PER_CPU}
         self._ring = FlowRing(descriptors["events"])
-        self._rules = RuleTables(self._maps, self._shared, self._per_cpu["rules"])
+        os.close(descriptors["works"])
+        self._hits = RuleHitTable(self._shared["rules"], layout.MAX_RULES)
+        self._rules = RuleTables(self._maps, self._shared, self._hits)
         self._endpoints = EndpointTable(self._maps, self._shared)
         self._hooks = Hooks(self._route, journal, programs)
         self._programs = programs
@@ -141,8 +150,7 @@ class EbpfDatapath:
     def counters(self) -> Counters:
         rules = {}
         for number, place in self._rules.known_rules():
-            counted = [layout.HITS.unpack(each) for each in self._per_cpu["rules"].get(place)]
-            packets, size = sum(each[0] for each in counted), sum(each[1] for each in counted)
+            packets, size = self._hits.get(place)
             if packets:
                 rules[number] = RuleHits(packets, size)
         drops = {reason: self._sum("drops", reason) for reason in DropReason}

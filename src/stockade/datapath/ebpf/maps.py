@@ -128,12 +128,6 @@ class PerCpuMap:
         raw, size = self._values.raw, self.info.value_size
         return [raw[start : start + size] for start in range(0, len(raw), self._stride)]
 
-    def clear(self, index: int) -> None:
-        """Back to zero on every CPU."""
-        self._key.raw = struct.pack("=I", index)
-        ctypes.memset(self._values, 0, len(self._values))
-        syscall.bpf(syscall.UPDATE, self._at + struct.pack("=Q", 0), f"writing to map {self.name}")
-
     def close(self) -> None:
         os.close(self.fd)
 
@@ -177,6 +171,28 @@ class SharedArray:
     def close(self) -> None:
         self.memory.close()
         os.close(self.fd)
+
+
+class RuleHitTable:
+    """What each rule let through: one stretch of an array for each CPU, which only that CPU adds to."""
+
+    def __init__(self, array: SharedArray, rules: int) -> None:
+        self._array = array
+        self._rules = rules
+        self._cpus = array.info.max_entries // rules
+
+    def get(self, place: int) -> tuple[int, int]:
+        """Packets and bytes, over all CPUs."""
+        packets = size = 0
+        for cpu in range(self._cpus):
+            counted = struct.unpack_from("=QQ", self._array.memory, (cpu * self._rules + place) * self._array.stride)
+            packets, size = packets + counted[0], size + counted[1]
+        return packets, size
+
+    def clear(self, place: int) -> None:
+        """Back to zero on every CPU."""
+        for cpu in range(self._cpus):
+            self._array.put(cpu * self._rules + place, bytes(self._array.info.value_size))
 
 
 def _pages(size: int) -> int:

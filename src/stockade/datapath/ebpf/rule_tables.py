@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from stockade.datapath.ebpf import layout
-from stockade.datapath.ebpf.maps import Map, PerCpuMap, SharedArray
+from stockade.datapath.ebpf.maps import Map, RuleHitTable, SharedArray
 from stockade.datapath.ebpf.segments import Segments, SegmentsExhausted
 from stockade.model.addresses import Cidr
 from stockade.policy.entries import GateRules, Interval, PeerKey, RuleSet, RuleSetId, SetKey
@@ -42,7 +42,7 @@ class _Loaded:
 class RuleTables:
     """The only writer of these maps."""
 
-    def __init__(self, maps: Mapping[str, Map], shared: Mapping[str, SharedArray], hits: PerCpuMap) -> None:
+    def __init__(self, maps: Mapping[str, Map], shared: Mapping[str, SharedArray], hits: RuleHitTable) -> None:
         self._sets, self._prefixes = maps["rule_sets"], maps["prefixes"]
         self._policies = shared["policies"]
         self._intervals, self._numbers = shared["intervals"], shared["rule_numbers"]
