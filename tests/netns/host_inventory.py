@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 MARKS = ("stockade", "runc", "crun")
+_ENDS_BY_ITSELF = {"processes", "cgroups", "loop devices", "programs"}
 _VOLATILE_NFT = ("handle", "counter")
 
 
@@ -37,12 +38,16 @@ def take(only: Iterable[str] | None = None) -> Inventory:
 
 
 def difference(before: Inventory, after: Inventory) -> list[str]:
-    """`+ kind: line` for what is new, `- kind: line` for what is gone; empty when nothing changed."""
+    """`+ kind: line` for what is new, `- kind: line` for what is gone; empty when nothing changed.
+
+    Of what other programs end by themselves (_ENDS_BY_ITSELF) only the new is told.
+    """
     found = []
     for kind, was in before.lines.items():
         now = after.lines.get(kind, frozenset())
         found += [f"+ {kind}: {line}" for line in sorted(now - was)]
-        found += [f"- {kind}: {line}" for line in sorted(was - now)]
+        if kind not in _ENDS_BY_ITSELF:
+            found += [f"- {kind}: {line}" for line in sorted(was - now)]
     return found
 
 
