@@ -11,14 +11,16 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import cast
 
 from kernel.ebpf_host import EbpfHost, checksum
-from stockade.datapath.contract import DeviceName
+from stockade.datapath.contract import Datapath, DeviceName
 from stockade.datapath.ebpf import layout, syscall
 from stockade.datapath.ebpf.maps import Map
+from stockade.datapath.simulated.conntrack import Tcp
 from stockade.linux import links
 from stockade.linux.netlink import Netlink
-from stockade.model.flow import DropReason, Gate, Packet, Verdict
+from stockade.model.flow import DropReason, FlowEvent, Gate, Packet, Verdict
 from stockade.model.ids import NetworkInterfaceId
 from stockade.model.ports import ICMP, TCP, UDP
 from stockade.policy.entries import HostPolicy
@@ -26,7 +28,7 @@ from stockade.policy.entries import HostPolicy
 TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7
 UNLIMITED = 0xFFFFFFFF
 IPV4 = 0x0800
-TCP_SYN = 0x02
+NOBODYS_MAC = "02:00:00:00:00:02"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def ruling(verdict: Verdict) -> Ruling:
     )
 
 
-def frame(packet: Packet, source_mac: str, destination_mac: str, flags: int = TCP_SYN) -> bytes:
+def frame(packet: Packet, source_mac: str, destination_mac: str, flags: Tcp = Tcp.SYN) -> bytes:
     """The packet as an Ethernet frame, with every checksum right."""
     payload = _payload(packet, flags)
     addresses = packet.source.packed + packet.destination.packed
@@ -62,11 +64,11 @@ def frame(packet: Packet, source_mac: str, destination_mac: str, flags: int = TC
     return macs + IPV4.to_bytes(2, "big") + ip + payload
 
 
-def _payload(packet: Packet, flags: int) -> bytes:
+def _payload(packet: Packet, flags: Tcp) -> bytes:
     pseudo = packet.source.packed + packet.destination.packed
     match packet.protocol:
         case protocol if protocol == TCP:
-            body = struct.pack("!HHIIBBHHH", packet.source_port, packet.port, 1, 0, 0x50, flags, 64240, 0, 0)
+            body = struct.pack("!HHIIBBHHH", packet.source_port, packet.port, 1, 0, 0x50, flags.value, 64240, 0, 0)
             return _with_checksum(body, 16, pseudo + struct.pack("!HH", TCP, len(body)))
         case protocol if protocol == UDP:
             body = struct.pack("!HHHH", packet.source_port, packet.port, 16, 0) + b"stockade"
@@ -87,8 +89,9 @@ class KernelJudge:
 
     def __init__(self) -> None:
         self.host = EbpfHost()
+        self.macs: dict[NetworkInterfaceId, str] = {}
+        self.told: list[FlowEvent] = []
         self._devices: dict[NetworkInterfaceId, int] = {}
-        self._macs: dict[NetworkInterfaceId, str] = {}
         self._maps: dict[str, Map] = self.host.run(self._open_maps)
         self._gateway = self.host.run(lambda: self._link(self.host.settings.gateway_peer))
         self._programs = self.host.datapath._programs  # no door leads to them: only tests run them by hand
@@ -112,23 +115,36 @@ class KernelJudge:
         assert found is not None
         return found
 
+    @property
+    def datapath(self) -> Datapath:
+        return cast("Datapath", self.host.datapath)
+
     def enforce(self, policy: HostPolicy) -> None:
         """Exactly these endpoints are attached, each to a device of its own, and the policy is applied."""
         for gone in self._devices.keys() - policy.endpoints.keys():
-            self.host.datapath.detach(gone)
+            self.datapath.detach(gone)
             del self._devices[gone]
         for endpoint in sorted(policy.endpoints.keys() - self._devices.keys()):
-            self._devices[endpoint] = self.host.run(lambda name=endpoint: self._device_of(name))  # type: ignore[misc]
-            self.host.datapath.attach(endpoint, DeviceName(f"t{endpoint[-8:]}"))
-        self.host.datapath.apply(policy)
-        self._macs = {endpoint.id: endpoint.mac for endpoint in policy.endpoints.values()}
+            self.datapath.attach(endpoint, self.device(endpoint))
+        self.datapath.apply(policy)
+        self.macs = {endpoint.id: endpoint.mac for endpoint in policy.endpoints.values()}
 
-    def _device_of(self, endpoint: NetworkInterfaceId) -> int:
-        name = f"t{endpoint[-8:]}"
-        with Netlink() as route:
-            if links.find_link(route, name) is None:
-                links.create_veth(route, name, f"p{endpoint[-8:]}")
-            return links.index_of(route, name)
+    def device(self, endpoint: NetworkInterfaceId, copy: int = 0) -> DeviceName:
+        """A device for this endpoint, from which its packets come from now on."""
+        name = f"t{copy}{endpoint[-8:]}"
+
+        def find_or_make() -> int:
+            with Netlink() as route:
+                if links.find_link(route, name) is None:
+                    links.create_veth(route, name, f"p{copy}{endpoint[-8:]}")
+                return links.index_of(route, name)
+
+        self._devices[endpoint] = self.host.run(find_or_make)
+        return DeviceName(name)
+
+    def send(self, packet: Packet, sender: NetworkInterfaceId | None, flags: Tcp = Tcp.SYN) -> Ruling:
+        """What becomes of this packet, with the flows that others before it have opened."""
+        return self.host.run(lambda: self._ruling(self._run(packet, sender, flags)))
 
     def judge(self, packet: Packet, sender: NetworkInterfaceId | None) -> Ruling:
         """What becomes of the first packet of a flow."""
@@ -143,26 +159,31 @@ class KernelJudge:
         found = []
         for packet, sender in packets:
             self._forget_flows()
-            action = self._run(packet, sender)
-            found.append(self._ruling(action))
+            found.append(self._ruling(self._run(packet, sender, Tcp.SYN)))
         return found
+
+    def forget_flows(self) -> None:
+        """As after a long time."""
+        self.host.run(self._forget_flows)
 
     def _forget_flows(self) -> None:
         for name in ("flows_tcp", "flows_other"):
             for key in list(self._maps[name]):
                 self._maps[name].remove(key)
 
-    def _run(self, packet: Packet, sender: NetworkInterfaceId | None) -> int:
+    def _run(self, packet: Packet, sender: NetworkInterfaceId | None, flags: Tcp) -> int:
         if sender is None:
-            bytes_, device = frame(packet, "02:00:00:00:00:01", self._gateway.mac), self._gateway.index
+            bytes_, device = frame(packet, "02:00:00:00:00:01", self._gateway.mac, flags), self._gateway.index
         else:
-            bytes_, device = frame(packet, self._macs[sender], layout.ROUTER_MAC), self._devices[sender]
+            mac = self.macs.get(sender, NOBODYS_MAC)
+            bytes_, device = frame(packet, mac, layout.ROUTER_MAC, flags), self._devices[sender]
         program = self._programs["from_gateway" if sender is None else "from_endpoint"]
         context = struct.pack("=40xI", device).ljust(192, b"\0")  # struct __sk_buff with its ifindex
         return syscall.test_run(program, bytes_, context).action
 
     def _ruling(self, action: int) -> Ruling:
         told = list(self.host.datapath._target.flows())
+        self.told += told
         if not told:
             return PASSED_UNASKED if action == TC_ACT_REDIRECT else NO_WAY
         assert len(told) == 1, told

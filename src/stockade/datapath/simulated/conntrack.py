@@ -7,7 +7,7 @@ a packet that opens one is judged first and recorded after.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from enum import Flag, auto
+from enum import Flag
 
 from stockade.model import ports
 from stockade.model.addresses import Address
@@ -17,13 +17,13 @@ from stockade.model.ports import ICMP, PORTED, TCP
 
 
 class Tcp(Flag):
-    """The flags that flows depend on."""
+    """The flags that flows depend on, with their bits on the wire."""
 
     NONE = 0
-    FIN = auto()
-    SYN = auto()
-    RST = auto()
-    ACK = auto()
+    FIN = 0x01
+    SYN = 0x02
+    RST = 0x04
+    ACK = 0x10
 
 
 # Seconds without a packet after which a flow is gone.
