@@ -156,6 +156,15 @@ class Conntrack:
             return None
         return flow
 
+    def contradicts(self, key: FlowKey, flow: Flow) -> bool:
+        """The same two ends with the same ports, once by the private and once by the public address.
+
+        Their answers could not be told apart, so the first come stays.
+        """
+        old = self.find(key)
+        same_ends = old is not None and (old.initiator, old.responder) == (flow.initiator, flow.responder)
+        return same_ends and old is not None and not old.shut and old.via_public != flow.via_public
+
     def open(self, key: FlowKey, flow: Flow) -> bool:
         """Record a flow that has passed its gates; whether it is a new one, or the same asked for again."""
         old = self.find(key)

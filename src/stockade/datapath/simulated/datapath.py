@@ -138,6 +138,9 @@ class SimulatedDatapath:
             key = flow_key(arrival.packet, arrival.receiver.vpc)
             rules = _rules_of(verdict)
             flow = Flow(arrival.packet, sender, arrival.receiver.id, rules, arrival.via_public, self._seconds())
+            if self._conntrack.contradicts(key, flow):
+                refused = Hop(Gate.EGRESS, sender, reason=DropReason.INVALID_STATE)
+                return self._tell(arrival.packet, sender, Verdict((refused,)), size)
             is_new = self._conntrack.open(key, flow)
         if not is_new:
             self._count(_rules_of(verdict), size)
