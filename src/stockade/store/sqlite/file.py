@@ -12,6 +12,8 @@ from stockade.model.change import Revision
 from stockade.store.contract import AtRevision, Batch, Empty, Event, Exists, Guard, GuardFailed, Op, Put, Record
 
 SCHEMA = 1
+# Read now: by the time a file is opened, the process may have given up the right to read the package.
+_TABLES = files(__package__).joinpath("schema.sql").read_text(encoding="ascii")
 
 
 class StoreBusy(Exception):
@@ -130,9 +132,8 @@ def _opened(path: Path) -> sqlite3.Connection:
         db.close()
         raise StoreTooNew(f"{path} has schema {version}, this release knows {SCHEMA}")
     if version == 0:
-        schema = files(__package__).joinpath("schema.sql").read_text()
         db.executescript(
-            f"BEGIN; {schema}"
+            f"BEGIN; {_TABLES}"
             f"INSERT INTO meta VALUES ('epoch', '{uuid4().hex}'), ('tip', 0), ('compacted', 0);"
             f"PRAGMA user_version = {SCHEMA}; COMMIT;"
         )
