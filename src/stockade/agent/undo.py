@@ -106,6 +106,11 @@ def _pin(thing: HostObject) -> None:
 
 
 def _mount(thing: HostObject) -> None:
+    """detail: the source in the mount table, where it matters whose it is. One that others use stays."""
+    if thing.detail:
+        mounted = [source for place, _, source in mounts.mount_table() if place == thing.name]
+        if thing.detail not in mounted or any(entry.is_dir() for entry in Path(thing.name).iterdir()):
+            return
     mounts.unmount(thing.name, detach=True)
 
 

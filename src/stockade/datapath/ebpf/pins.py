@@ -14,13 +14,21 @@ from stockade.datapath.ebpf.loader import MapSpec, ObjectSpec
 from stockade.linux import mounts
 from stockade.model.journal import HostObject, Journal
 
+MOUNT_SOURCE = "stockade"
+"""By this name in the mount table any site knows a bpffs that a site of this host mounted."""
+
 
 def mount_bpffs(directory: Path, journal: Journal) -> None:
-    """See to it that a bpffs is mounted there; a mount of ours is journalled. For /sys/fs/bpf."""
-    if any(place == str(directory) and kind == "bpf" for place, kind, _ in mounts.mount_table()):
+    """See to it that a bpffs is mounted there; a mount of ours is journalled. For /sys/fs/bpf.
+
+    A mount that another site made is journalled too: whichever site ends last takes it away.
+    """
+    sources = [source for place, kind, source in mounts.mount_table() if place == str(directory) and kind == "bpf"]
+    if sources and MOUNT_SOURCE not in sources:
         return
-    journal.making(HostObject("mount", str(directory)))
-    mounts.mount("bpf", str(directory), "bpf")
+    journal.making(HostObject("mount", str(directory), MOUNT_SOURCE))
+    if not sources:
+        mounts.mount(MOUNT_SOURCE, str(directory), "bpf")
 
 
 def require_bpffs(directory: Path) -> None:
