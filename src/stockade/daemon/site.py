@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -109,12 +110,11 @@ class Site:
 
     def forget(self, keep: bool = False) -> None:
         """Remove the files; `keep`: those stay that a later `up` or `down --force` needs."""
-        names = ["credentials.json", "agent"] if keep else ["credentials.json", "agent", "view", "log", "journal"]
-        for name in names:
-            (self.directory / name).unlink(missing_ok=True)
         if not keep:
-            with contextlib.suppress(OSError):
-                self.directory.rmdir()
+            shutil.rmtree(self.directory, ignore_errors=True)
+            return
+        for name in ("credentials.json", "agent"):
+            (self.directory / name).unlink(missing_ok=True)
 
 
 def caller_ids() -> tuple[int, int]:
