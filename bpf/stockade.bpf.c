@@ -402,4 +402,5 @@ int from_services(struct __sk_buff *skb)
 	return deliver(skb, client);
 }
 
+union layouts layouts_for_btf __attribute__((section("layouts"), used)) = {};
 char license_text[] __attribute__((section("license"), used)) = "Dual BSD/GPL";

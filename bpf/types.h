@@ -248,4 +248,25 @@ enum drop_reason {
 	NO_PUBLIC_ADDRESS = 101,
 };
 
+/*
+ * BTF describes a type only where something of that type is. This is that something: it is compiled
+ * so that the test can compare, and never loaded.
+ */
+union layouts {
+	struct endpoint endpoint;
+	struct endpoint_name endpoint_name;
+	struct address_key address_key;
+	struct address address;
+	struct policy policy;
+	struct policy_key policy_key;
+	struct interval_set interval_set;
+	struct prefix_key prefix_key;
+	struct flow_key flow_key;
+	struct flow flow;
+	struct hits hits;
+	struct endpoint_drop_key endpoint_drop_key;
+	struct flow_event flow_event;
+	struct host host;
+};
+
 #endif

@@ -101,7 +101,7 @@ class _InThread:
         return call
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Place:
     """A network namespace with somebody in it: a guest, the host's stack, the world."""
 
@@ -121,6 +121,13 @@ class Place:
         server = self.open_socket(socket.SOCK_STREAM, ("0.0.0.0", port))
         server.listen(64)
         return server
+
+    def accept(self, listening: socket.socket) -> tuple[socket.socket, str]:
+        """The next connection, and the address it comes from."""
+        made, (source, _) = listening.accept()
+        self._open.append(made)
+        made.settimeout(LOUD_S)
+        return made, source
 
     def connect(self, address: str, port: int, timeout: float = LOUD_S, source_port: int = 0) -> socket.socket:
         client = self.open_socket(socket.SOCK_STREAM, ("0.0.0.0", source_port) if source_port else None)
@@ -172,14 +179,14 @@ class Place:
         os.close(self.netns)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Guest(Place):
     """An instance: eth0 with its address in a namespace of its own, the other end policed."""
 
-    interface: NetworkInterfaceId = NetworkInterfaceId("")
-    device: DeviceName = DeviceName("")
-    address: IPv4Address = IPv4Address(0)
-    mac: str = ""
+    interface: NetworkInterfaceId
+    device: DeviceName
+    address: IPv4Address
+    mac: str
 
     def delete_device(self) -> None:
         """What an instance's root can do at any time."""
@@ -197,7 +204,7 @@ class EbpfHost:
         self._bpffs.mkdir()
         self._thread = NamespaceThread(self._enter)
         self.netns = self._thread.run(lambda: os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-        self.stack = Place(os.dup(self.netns))
+        self.stack = Place(netns=os.dup(self.netns))
         self.world: Place | None = self._make_world() if uplink else None
         self.settings = EbpfSettings(
             **{
@@ -238,17 +245,23 @@ class EbpfHost:
     @property
     def services(self) -> Place:
         """The services namespace."""
-        return Place(self._thread.run(lambda: namespaces.open_netns(str(self.settings.services_namespace))))
+        return Place(netns=self._thread.run(lambda: namespaces.open_netns(str(self.settings.services_namespace))))
 
     def add_guest(
-        self, number: int, address: str, *, network: str = "10.0.0.0/8", attach: bool = True
+        self,
+        number: int,
+        address: str,
+        *,
+        network: str = "10.0.0.0/8",
+        attach: bool = True,
+        interface: NetworkInterfaceId | None = None,
     ) -> Guest:
         """A guest with the interface of this number, policed before it is up."""
         netns = namespaces.new_netns()
         device = DeviceName(f"test-i{number:x}")
         guest = Guest(
-            netns,
-            interface=NetworkInterfaceId(f"eni-01{number:06x}"),
+            netns=netns,
+            interface=interface or NetworkInterfaceId(f"eni-01{number:06x}"),
             device=device,
             address=IPv4Address(address),
             mac=mac_of(number),
@@ -263,14 +276,13 @@ class EbpfHost:
             links.set_up(route, "lo")
             links.set_up(route, "eth0")
             index = links.index_of(route, "eth0")
-            interface = IPv4Interface((address, IPv4Network(network).prefixlen))
-            links.add_address(route, index, interface)
+            links.add_address(route, index, IPv4Interface((address, IPv4Network(network).prefixlen)))
             links.add_route(route, IPv4Network("0.0.0.0/0"), index)
         self.guests.append(guest)
         return guest
 
     def _make_world(self) -> Place:
-        world = Place(namespaces.new_netns())
+        world = Place(netns=namespaces.new_netns())
         with Netlink(self.netns) as route:
             links.create_veth(route, UPLINK, "eth0", peer_netns=world.netns)
             links.set_up(route, UPLINK)

@@ -228,7 +228,7 @@ def load_programs(spec: ObjectSpec, maps: Mapping[str, int]) -> dict[str, int]:
     # Side by side: verifying is most of the time that a start takes, and the kernel does it on every core.
     with ThreadPoolExecutor(max_workers=len(spec.programs), thread_name_prefix="load") as threads:
         loading = {
-            name: threads.submit(syscall.load_program, _with_maps(program, maps), spec.license, name)
+            name: threads.submit(syscall.load_program, with_maps(program, maps), spec.license, name)
             for name, program in spec.programs.items()
         }
     refused = next((one.exception() for one in loading.values() if one.exception() is not None), None)
@@ -240,7 +240,8 @@ def load_programs(spec: ObjectSpec, maps: Mapping[str, int]) -> dict[str, int]:
     return {name: one.result() for name, one in loading.items()}
 
 
-def _with_maps(program: ProgramSpec, maps: Mapping[str, int]) -> bytes:
+def with_maps(program: ProgramSpec, maps: Mapping[str, int]) -> bytes:
+    """The program's code with the descriptors of its maps put in."""
     code = bytearray(program.code)
     for place, name in program.maps:
         registers = code[place + 1]

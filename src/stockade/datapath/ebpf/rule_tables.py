@@ -88,8 +88,8 @@ class RuleTables:
                 prefixes |= _packed_prefixes(index, gate, rules)
             self._sets.put_all(sets)
             self._prefixes.put_all(prefixes)
-            summaries = [layout.summarize(gates[gate], self._places).pack() for gate in GATES]
-            self._policies.put(index, layout.POLICY.pack(0, *summaries))
+            summaries = b"".join(layout.summarize(gates[gate], self._places).pack() for gate in GATES)
+            self._policies.put(index, layout.POLICY.pack(0, summaries))
             self._policies.store64(index, layout.RULE_SET_ID_AT, rule_set.id)
         except (OSError, TableFull):
             self._remove(_Loaded(index, tuple(sets), tuple(prefixes), tuple(segments), numbers))
@@ -220,7 +220,7 @@ class RuleTables:
     def _read(self) -> list["_Found"]:
         rules_of: dict[int, tuple[GateRulesRead, GateRulesRead]] = {}
         ids: dict[int, RuleSetId] = {}
-        for index, (number, _, _) in enumerate(layout.POLICY.iter_unpack(self._policies.whole())):
+        for index, (number, _) in enumerate(layout.POLICY.iter_unpack(self._policies.whole())):
             if number:
                 ids[index] = RuleSetId(number)
                 rules_of[index] = (GateRulesRead(), GateRulesRead())

@@ -7,6 +7,7 @@ so each command sends exactly the fields it needs and the kernel reads the rest 
 import ctypes
 import os
 import platform
+import re
 import struct
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ HASH, ARRAY, PERCPU_ARRAY, LRU_HASH, LPM_TRIE, RINGBUF = 1, 2, 6, 9, 11, 27
 MMAPABLE = 1 << 10
 ANY, NOEXIST, EXIST = 0, 1, 2
 SCHED_CLS = 3
+_LOG_STEPS, _LOG_STATISTICS = 1, 4
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361}
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -61,26 +63,34 @@ def create_map(kind: int, key_size: int, value_size: int, max_entries: int, flag
 
 def load_program(code: bytes, program_license: str, name: str) -> int:
     """A descriptor of a verified tc program. Raises VerifierRefused."""
-    text = program_license.encode() + b"\0"
-
-    def attempt(log: ctypes.Array[ctypes.c_char] | None) -> int:
-        attributes = struct.pack(
-            "=IIQQIIQII16s",
-            *(SCHED_CLS, len(code) // 8, address_of(code), address_of(text)),
-            *((1, len(log), address_of(log)) if log is not None else (0, 0, 0)),
-            *(0, 0, name.encode()[:15]),
-        )
-        return bpf(PROG_LOAD, attributes, f"loading program {name}")[0]
-
     try:
-        return attempt(None)
+        return _load(code, program_license, name, 0, None)
     except OSError as err:
         # Only a refusal is worth the log: writing it slows verification down.
         log = ctypes.create_string_buffer(1 << 24)
         try:
-            return attempt(log)
+            return _load(code, program_license, name, _LOG_STEPS, log)
         except OSError:
             raise VerifierRefused(err.errno or 0, name, log.value.decode(errors="replace")) from err
+
+
+def instructions_walked(code: bytes, program_license: str, name: str) -> int:
+    """What verifying the program costs, in the measure of which the kernel allows a million."""
+    log = ctypes.create_string_buffer(1 << 16)
+    os.close(_load(code, program_license, name, _LOG_STATISTICS, log))
+    found = re.search(r"processed (\d+) insns", log.value.decode(errors="replace"))
+    return int(found[1]) if found else 0
+
+
+def _load(code: bytes, program_license: str, name: str, level: int, log: ctypes.Array[ctypes.c_char] | None) -> int:
+    text = program_license.encode() + b"\0"
+    attributes = struct.pack(
+        "=IIQQIIQII16s",
+        *(SCHED_CLS, len(code) // 8, address_of(code), address_of(text)),
+        *((level, len(log), address_of(log)) if log is not None else (0, 0, 0)),
+        *(0, 0, name.encode()[:15]),
+    )
+    return bpf(PROG_LOAD, attributes, f"loading program {name}")[0]
 
 
 def pin(fd: int, path: str) -> None:

@@ -1,0 +1,133 @@
+"""The object file: what it says is what layout.py says, and this kernel takes it."""
+
+import os
+import struct
+
+import pytest
+
+from kernel.btf import Btf
+from stockade.datapath.ebpf import layout, loader, syscall
+from stockade.model.flow import DropReason
+
+BUDGET = 200_000
+"""Instructions the verifier may walk: a fifth of its limit, so that an older one, which prunes less, gets through."""
+
+FORMATS = {
+    "endpoint": layout.ENDPOINT,
+    "endpoint_name": layout.ENDPOINT_NAME,
+    "address_key": layout.ADDRESS_KEY,
+    "address": layout.ADDRESS,
+    "gate_summary": layout.GATE_SUMMARY,
+    "policy": layout.POLICY,
+    "policy_key": layout.POLICY_KEY,
+    "interval": layout.INTERVAL,
+    "interval_set": layout.INTERVAL_SET,
+    "prefix_key": layout.PREFIX_KEY,
+    "hits": layout.HITS,
+    "endpoint_drop_key": layout.ENDPOINT_DROP_KEY,
+    "flow_event": layout.FLOW_EVENT,
+    "host": layout.HOST,
+}
+
+
+@pytest.fixture(scope="module")
+def btf() -> Btf:
+    return Btf(loader.shipped_object())
+
+
+def offsets_in(packing: struct.Struct) -> list[int]:
+    """Where each value of a format starts: found by setting one after the other."""
+    blank = packing.unpack(bytes(packing.size))
+    found = []
+    for place, value in enumerate(blank):
+        marked = list(blank)
+        marked[place] = b"\xff" * len(value) if isinstance(value, bytes) else 1 if value == 0 else value
+        raw = packing.pack(*marked)
+        first = next(at for at, byte in enumerate(raw) if byte)
+        found.append(first)
+    return found
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_struct_has_the_offsets_and_size_that_layout_py_packs(btf: Btf, name: str) -> None:
+    size, fields = btf.struct(name)
+    assert FORMATS[name].size == size
+    ours = [field.offset for field in fields if field.name != "zero"]
+    # A little-endian number's lowest byte is its first, so a value of 1 marks the start of its field.
+    assert offsets_in(FORMATS[name]) == ours
+
+
+def test_fields_stored_one_at_a_time_are_where_layout_py_says(btf: Btf) -> None:
+    at = {field.name: field.offset for field in btf.struct("endpoint")[1]}
+    assert at["generation"] == layout.GENERATION_AT
+    assert at["ifindex"] == layout.IFINDEX_AT
+    assert at["policy"] == layout.POLICY_AT
+    assert at["identity"] == layout.IDENTITY_AT
+    assert {field.name: field.offset for field in btf.struct("policy")[1]}["rule_set"] == layout.RULE_SET_ID_AT
+
+
+def test_drop_reasons_have_the_numbers_of_the_model(btf: Btf) -> None:
+    known = {name: value for name, value in btf.enum("drop_reason").items() if name != "PASSED"}
+    assert known == {reason.name: reason.value for reason in DropReason if reason}
+
+
+def test_maps_have_the_sizes_that_layout_py_counts_on() -> None:
+    maps = loader.read_object(loader.shipped_object()).maps
+    assert maps["endpoints"].max_entries == layout.MAX_SLOTS
+    assert maps["policies"].max_entries == layout.MAX_POLICIES
+    assert maps["intervals"].max_entries == layout.MAX_INTERVALS
+    assert maps["rule_numbers"].max_entries == maps["rules"].max_entries == layout.MAX_RULES
+    assert maps["devices"].max_entries == layout.MAX_NEAR
+
+
+def test_a_truncated_object_is_refused_with_a_reason() -> None:
+    whole = loader.shipped_object()
+    for length in (0, 5, 64, len(whole) // 2):
+        with pytest.raises(loader.ObjectMalformed):
+            loader.read_object(whole[:length])
+
+
+def test_an_object_of_the_other_byte_order_is_refused() -> None:
+    whole = bytearray(loader.shipped_object())
+    whole[5] ^= 3
+    with pytest.raises(loader.ObjectMalformed, match="byte order"):
+        loader.read_object(bytes(whole))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("fault", ["", "antispoof", "ingress"])
+def test_the_kernel_takes_every_program_of_every_build(fault: str) -> None:
+    spec = loader.read_object(loader.shipped_object(fault))
+    maps = made_maps(spec)
+    programs = loader.load_programs(spec, maps)
+    assert set(programs) == {"from_endpoint", "to_endpoint", "from_gateway", "from_services"}
+    for fd in (*maps.values(), *programs.values()):
+        os.close(fd)
+
+
+@pytest.mark.root
+def test_a_refused_program_brings_the_verifiers_reason() -> None:
+    leaves_r0_unset = struct.pack("=BBhi", 0x95, 0, 0, 0)
+    with pytest.raises(syscall.VerifierRefused, match="R0") as refusal:
+        syscall.load_program(leaves_r0_unset, "GPL", "broken")
+    assert refusal.value.program == "broken"
+
+
+@pytest.mark.root
+def test_no_program_costs_the_verifier_more_than_its_budget() -> None:
+    spec = loader.read_object(loader.shipped_object())
+    maps = made_maps(spec)
+    walked = {
+        name: syscall.instructions_walked(loader.with_maps(each, maps), spec.license, name)
+        for name, each in spec.programs.items()
+    }
+    for fd in maps.values():
+        os.close(fd)
+    assert max(walked.values()) < BUDGET, walked
+
+
+def made_maps(spec: loader.ObjectSpec) -> dict[str, int]:
+    return {
+        name: syscall.create_map(each.kind, each.key_size, each.value_size, each.max_entries, each.flags, name)
+        for name, each in spec.maps.items()
+    }
