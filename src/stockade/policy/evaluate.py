@@ -28,6 +28,7 @@ What is judged is the first packet of a flow; packets of a live flow follow it (
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 from stockade.model.addresses import Address, covers
 from stockade.model.flow import DropReason, Gate, Hop, Packet, Verdict
@@ -52,7 +53,7 @@ def evaluate(view: HostView, packet: Packet, sender: NetworkInterfaceId | None) 
 
 
 @dataclass(frozen=True, slots=True)
-class _Party:
+class Party:
     """The other side of a gate, as the gate sees it."""
 
     address: Address
@@ -63,11 +64,10 @@ def _from_endpoint(view: HostView, packet: Packet, sender: ViewInterface) -> Ver
     unasked = _without_rules(packet, sender)
     if unasked is not None:
         return Verdict((unasked,))
-    destination = _Party(packet.destination, _groups_at(view, sender.vpc, packet.destination))
-    egress = _gate(view, sender, Direction.EGRESS, packet, destination)
+    egress = _gate(view, sender, Direction.EGRESS, packet, receiving_party(view, packet, sender))
     if egress.reason is not None:
         return Verdict((egress,))
-    way = _way(view, packet, sender)
+    way = way_of(view, packet, sender)
     if isinstance(way, DropReason):
         return Verdict((egress, Hop(Gate.ROUTE, sender.id, reason=way)))
     receiver, source = way
@@ -88,10 +88,18 @@ def _without_rules(packet: Packet, sender: ViewInterface) -> Hop | None:
     return None
 
 
-def _way(view: HostView, packet: Packet, sender: ViewInterface) -> tuple[ViewInterface, _Party] | DropReason:
+def receiving_party(view: HostView, packet: Packet, sender: ViewInterface) -> Party:
+    """Whom the sender's egress gate is asked about: the destination as written."""
+    return Party(packet.destination, _groups_at(view, sender.vpc, packet.destination))
+
+
+def way_of(view: HostView, packet: Packet, sender: ViewInterface | None) -> tuple[ViewInterface, Party] | DropReason:
     """Whose destination it is and as whom the sender is seen there, or why it gets nowhere."""
+    if sender is None:
+        receiver = _public_owner(view, packet.destination)
+        return DropReason.NO_ROUTE if receiver is None else (receiver, Party(packet.source, NOBODYS))
     sender_groups = _groups_at(view, sender.vpc, packet.source) if packet.source in sender.addresses else NOBODYS
-    private = _Party(packet.source, sender_groups)
+    private = Party(packet.source, sender_groups)
     receiver = _owner(view, sender.vpc, packet.destination)
     if receiver is not None:
         return receiver, private
@@ -102,18 +110,19 @@ def _way(view: HostView, packet: Packet, sender: ViewInterface) -> tuple[ViewInt
         return receiver, private
     if sender.public is None:
         return DropReason.NO_PUBLIC_ADDRESS
-    return receiver, _Party(sender.public, NOBODYS)
+    return receiver, Party(sender.public, NOBODYS)
 
 
 def _from_outside(view: HostView, packet: Packet) -> Verdict:
-    receiver = _public_owner(view, packet.destination)
-    if receiver is None:
-        return Verdict((Hop(Gate.ROUTE, None, reason=DropReason.NO_ROUTE),))
+    way = way_of(view, packet, None)
+    if isinstance(way, DropReason):
+        return Verdict((Hop(Gate.ROUTE, None, reason=way),))
+    receiver, source = way
     if exempt.is_link_local(packet.source):
         return Verdict((Hop(Gate.SPOOF, receiver.id, reason=DropReason.FOREIGN_REPLY),))
     if exempt.is_nobody(packet.source) or _is_inside(view, receiver.vpc, packet.source):
         return Verdict((Hop(Gate.SPOOF, receiver.id, reason=DropReason.SPOOFED_ADDRESS),))
-    return Verdict((_gate(view, receiver, Direction.INGRESS, packet, _Party(packet.source, NOBODYS)),))
+    return Verdict((_gate(view, receiver, Direction.INGRESS, packet, source),))
 
 
 def _source_refused(packet: Packet, sender: ViewInterface) -> DropReason | None:
@@ -134,25 +143,17 @@ def _gate(
     interface: ViewInterface,
     direction: Direction,
     packet: Packet,
-    peer: _Party,
+    peer: Party,
 ) -> Hop:
     """One gate: any rule of any group of the interface that covers the packet opens it."""
     gate = Gate.EGRESS if direction is Direction.EGRESS else Gate.INGRESS
     if packet.protocol == ICMP and packet.port >> 8 == ICMP_REDIRECT:
         return Hop(gate, interface.id, reason=DropReason.INVALID_STATE)
-    by_group: list[int] = []
-    by_block: list[int] = []
-    for rule in rules_of(view, interface, direction):
-        if not _covers_traffic(rule, packet):
-            continue
-        match rule.peer:
-            case GroupPeer(group=group):
-                if group in peer.groups:
-                    by_group.append(rule.number)
-            case CidrPeer(cidr=cidr):
-                if covers(cidr, peer.address):
-                    by_block.append(rule.number)
-    deciding = min(by_group or by_block, default=None)
+    speaking = [
+        rule for rule in rules_of(view, interface, direction) if covers_traffic(rule, packet) and speaks_of(rule, peer)
+    ]
+    by_group = [rule.number for rule in speaking if isinstance(rule.peer, GroupPeer)]
+    deciding = min(by_group or [rule.number for rule in speaking], default=None)
     if deciding is not None:
         return Hop(gate, interface.id, rule=deciding)
     closed = DropReason.NO_EGRESS_RULE if gate is Gate.EGRESS else DropReason.NO_INGRESS_RULE
@@ -165,7 +166,19 @@ def rules_of(view: HostView, interface: ViewInterface, direction: Direction) -> 
     return tuple(rule for group in groups for rule in group.rules if rule.direction is direction)
 
 
-def _covers_traffic(rule: Rule, packet: Packet) -> bool:
+def speaks_of(rule: Rule, peer: Party) -> bool:
+    """Whether this is somebody the rule names."""
+    match rule.peer:
+        case GroupPeer(group=group):
+            return group in peer.groups
+        case CidrPeer(cidr=cidr):
+            return covers(cidr, peer.address)
+        case _ as never:
+            assert_never(never)
+
+
+def covers_traffic(rule: Rule, packet: Packet) -> bool:
+    """Whether this is traffic the rule names."""
     low, high = rule.interval
     if rule.protocol != packet.protocol:
         return rule.covers_protocol(packet.protocol)
