@@ -1,6 +1,7 @@
 """The wheel as users get it: small, whole, and running where there is no compiler."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,9 +16,9 @@ LIMIT_BYTES = 2 * 1024 * 1024
 pytestmark = pytest.mark.slow
 
 
-def run(*command: object, path: str | None = None) -> str:
+def run(*command: object, path: str | None = None, **variables: str) -> str:
     """Standard output of a command that succeeds; `path` replaces PATH."""
-    environment = {"PATH": path or os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": ""}
+    environment = {"PATH": path or os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables}
     done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -37,7 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin directory of a fresh environment: the wheel, and from here the libraries it depends on."""
-    place = tmp_path_factory.mktemp("clean")
+    place = tmp_path_factory.mktemp("clean") / "environment"
     run(sys.executable, "-m", "venv", place)
     run(place / "bin/python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel)
     packages = next(place.glob("lib/python3.*/site-packages"))
@@ -78,3 +79,29 @@ def test_every_classic_tool_starts_from_the_wheel(installed: Path) -> None:
     tools = next(installed.parent.glob("lib/python3.*/site-packages/stockade/cli/ec2/bin"))
     for tool in sorted(tools.iterdir()):
         assert tool.name in run(tool, "--help")
+
+
+@pytest.mark.root
+def test_daemon_enforces_from_the_wheel_on_a_host_without_a_compiler(installed: Path, tmp_path: Path) -> None:
+    for tool in ("sh", "ip", "runc", "unshare", "mksquashfs", "mmdebstrap", "mount", "umount"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or f"/no/{tool}")
+    script = """
+        ip link set lo up
+        trap 'stockade down --force >/dev/null 2>&1' EXIT
+        stockade up -d --wait 60s >&2
+        eval "$(stockade env)"
+        ec2-add-group web -d 'Web servers'
+        stockade status
+        stockade down >&2
+    """
+    site = f"skw{os.getpid():x}"
+    try:
+        said = run(
+            *("unshare", "--net", "sh", "-euc", script),
+            path=f"{installed}:{tmp_path}",
+            STOCKADE_SITE=site,
+        )
+    finally:
+        shutil.rmtree(f"/var/lib/{site}", ignore_errors=True)
+    assert "GROUP\tweb\tWeb servers" in said
+    assert "enforcing: kernel" in said
