@@ -6,7 +6,7 @@ here=$(dirname "$0")
 out=${1:?usage: build.sh OUTDIR [antispoof|ingress ...]}
 shift
 mkdir -p "$out"
-strip=$(command -v llvm-strip || ls /usr/lib/llvm-*/bin/llvm-strip 2>/dev/null | head -n 1 || true)
+strip=$(command -v llvm-strip || find /usr/lib/llvm-*/bin -name llvm-strip 2>/dev/null | head -n 1 || true)
 
 build() { # byte order, name, options
 	order=$1 name=$2
@@ -21,9 +21,9 @@ build() { # byte order, name, options
 }
 
 for order in el eb; do
-	build $order "stockade.bpf.$order.o"
+	build "$order" "stockade.bpf.$order.o"
 	for fault; do
 		macro=BREAK_$(printf %s "$fault" | tr '[:lower:]' '[:upper:]')
-		build $order "stockade-$fault.bpf.$order.o" "-D$macro"
+		build "$order" "stockade-$fault.bpf.$order.o" "-D$macro"
 	done
 done
