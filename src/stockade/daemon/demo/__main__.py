@@ -7,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from stockade.daemon.demo.mary import STRANGER
@@ -21,6 +21,7 @@ from stockade.daemon.problems import CANNOT, INTERRUPTED, Problem
 from stockade.instances.images.build import ImageUnavailable
 
 PROGRAMS = ("ip", "nmap", "telnet", "ssh", "ssh-keygen", "nsenter")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAULTS = ("antispoof", "ingress", "wait")
 
 Say = Callable[[str], None]
@@ -35,11 +36,13 @@ def play(story: str | None = None, fault: str = "", say: Say = say_plainly) -> T
     except ImageUnavailable as err:
         raise Problem("an image of the demo cannot be built", why=str(err)) from err
     with ExitStack() as stack:
+        be_deaf = stack.enter_context(_handlers_kept())
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stockade-demo-")))
         key = _key_pair(scratch)
         world = stack.enter_context(World())
         region = Region(world.host, scratch, fault)
         stack.callback(region.stop, say)
+        stack.callback(be_deaf)  # called first: what was made is removed whole, whoever is impatient
         region.start(say)
         public = key.with_suffix(".pub")
         accounts = {one.account: region.create_account(one.account, public) for one in chosen}
@@ -71,8 +74,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--break", dest="fault", choices=FAULTS, default="", help="with a build that has this fault")
     parser.add_argument("-y", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(words)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler)
     began = time.monotonic()
     try:
         tally = play(chosen.story, chosen.fault)
@@ -85,6 +88,22 @@ def main(words: list[str]) -> int:
     say_plainly(f"\n{tally.checks} checks in {time.monotonic() - began:.0f} s")
     say_plainly(tally.last_line)
     return 1 if tally.failed else 0
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[Callable[[], None]]:
+    """Gives a function that makes us deaf to signals; at the end they are heard as before."""
+    former = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def be_deaf() -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    try:
+        yield be_deaf
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _key_pair(directory: Path) -> Path:

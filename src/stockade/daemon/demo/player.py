@@ -181,7 +181,7 @@ class Player:
                 lambda: probes.connect(network, ("127.0.0.1", wanted.port), 1.0) == OPEN, LISTENING_S, every=0.05
             )
 
-        deaf = [name for name, is_up in _at_once(waits, wanted.instances) if not is_up]
+        deaf = [name for name, is_up in self._at_once(waits, wanted.instances) if not is_up]
         self._check(f"{_listed(wanted.instances)} listening on {wanted.port}", f"not: {deaf}" if deaf else "")
 
     def _count(self, count: Count) -> None:
@@ -198,7 +198,7 @@ class Player:
             done = self._world.outside[wanted.place].run(command, timeout_s=probes.SCAN_S)
             return command, done.stdout + done.stderr
 
-        for wanted, (command, output) in _at_once(scan, scans):
+        for wanted, (command, output) in self._at_once(scan, scans):
             self._say(f"     {wanted.place}$ {shlex.join(command)}")
             self._show(output)
             scanned = probes.read_scan(output)
@@ -237,7 +237,7 @@ class Player:
             address = self._variable(f"{'IP' if outside or way.public else 'PIP'}{way.target}")
             return address, probes.attempt(network, address, way.what)
 
-        for way, (address, verdict) in _at_once(attempt, ways):
+        for way, (address, verdict) in self._at_once(attempt, ways):
             claim = f"{way.source} > {way.target} ({address}) {way.what} {way.verdict}"
             self._check(claim, "" if verdict == way.verdict else f"it is {verdict}")
 
@@ -269,6 +269,15 @@ class Player:
         now = self._region.drops(SPOOFED) - before
         self._check("three drops are counted as spoofed", "" if counted else f"{now} are")
 
+    def _at_once(self, function: Callable[[T], U], items: Sequence[T]) -> list[tuple[T, U]]:
+        """The function of every item, all at the same time."""
+        with ThreadPoolExecutor(max(1, len(items))) as pool:
+            try:
+                return list(zip(items, pool.map(function, items), strict=True))
+            except KeyboardInterrupt:
+                self._world.end_programs()
+                raise
+
     # --- saying ---------------------------------------------------------------------------------------------
 
     def _check(self, claim: str, wrong: str) -> None:
@@ -286,12 +295,6 @@ class Player:
 
     def _network(self, name: str) -> int:
         return self._region.network(self._variable(name))
-
-
-def _at_once(function: Callable[[T], U], items: Sequence[T]) -> list[tuple[T, U]]:
-    """The function of every item, all at the same time."""
-    with ThreadPoolExecutor(max(1, len(items))) as pool:
-        return list(zip(items, pool.map(function, items), strict=True))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
+from stockade.daemon.demo.guard import configuration, state_directory
 from stockade.daemon.demo.transport import Account
 from stockade.daemon.demo.world import HOST_ADDRESS, UPLINK, Place
 from stockade.daemon.problems import CANNOT, Problem
@@ -42,13 +43,23 @@ class Region:
         self.site = f"demo-{secrets.token_hex(3)}"
         self._host = host
         self._fault = fault
-        self._state = Path("/var/lib") / self.site
+        self._scratch = scratch
+        self._state = state_directory(self.site)
         self._run = Path("/run") / self.site
-        self._configuration = scratch / "demo.toml"
+        self._configuration = configuration(scratch)
         self._networks: dict[str, int] = {}
+        self._guard: subprocess.Popen[str] | None = None
 
     def start(self, tell: Callable[[str], None]) -> None:
         """`stockade up -d`; returns when it enforces. Raises Problem when it does not."""
+        self._guard = self._host.popen(
+            [sys.executable, "-m", "stockade.daemon.demo.guard", self.site, str(self._scratch)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
         self._state.mkdir(mode=0o755)
         IMAGES.mkdir(parents=True, exist_ok=True)
         (self._state / "images").symlink_to(IMAGES)
@@ -84,6 +95,8 @@ class Region:
                 for line in done.stderr.splitlines():
                     tell(line)
         shutil.rmtree(self._state, ignore_errors=True)
+        if self._guard is not None:
+            self._guard.communicate("done\n")
 
     def create_account(self, name: str, public_key: Path, number: str = "") -> Account:
         """A classic account whose instances let that key in."""

@@ -75,11 +75,16 @@ class Place:
             self._running.discard(process)
         return subprocess.CompletedProcess(list(command), process.returncode, out, err)
 
-    def close(self) -> None:
-        """End what still runs there and let the namespaces go."""
-        for process in self._running:
+    def end_programs(self) -> None:
+        """End what still runs there."""
+        for process in tuple(self._running):
             with suppress(OSError):
                 process.kill()
+
+    def close(self) -> None:
+        """End what still runs there and let the namespaces go."""
+        self.end_programs()
+        for process in tuple(self._running):
             process.wait()
         os.close(self.network)
         os.close(self.mounts)
@@ -108,6 +113,11 @@ class World:
     ) -> None:
         for place in (*self.outside.values(), self.host, self.switch):
             place.close()
+
+    def end_programs(self) -> None:
+        """End what runs outside the host: scans last long, and who interrupts the demo does not want to wait."""
+        for place in self.outside.values():
+            place.end_programs()
 
     def _wire(self) -> None:
         _ip(self.switch, "link add switch type bridge forward_delay 0", "link set switch up")
