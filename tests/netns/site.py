@@ -168,10 +168,10 @@ class _Inside:
 
     def __init__(self, site: TestSite, client: Any) -> None:
         self._site = site
-        self._client = client
+        self.plain = client
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
+        method = getattr(self.plain, name)
         return lambda *args, **kwargs: self._site.inside(lambda: method(*args, **kwargs))
 
 
