@@ -30,6 +30,8 @@ _STEPS = {  # what mmdebstrap says -> what we say
     "installing essential": "installing the essential packages",
     "installing remaining": "installing the servers",
 }
+# Somebody waits for an instance; the machine's own settings come after these and win.
+_PATIENCE = 'Acquire::http::Timeout "20"; Acquire::https::Timeout "20"; Acquire::Retries "1";\n'
 _OFFLINE = ("Could not resolve", "Failed to fetch", "Temporary failure", "Could not connect", "Unable to connect")
 
 
@@ -129,7 +131,7 @@ class Images:
         except (OSError, subprocess.CalledProcessError) as err:
             raise ImageUnavailable(f"cannot build {layer.name}: {err}") from err
         settings = scratch / "apt.conf"
-        settings.write_text(fetch_settings() + 'APT::Install-Recommends "false";\n', encoding="utf-8")
+        settings.write_text(_PATIENCE + fetch_settings() + 'APT::Install-Recommends "false";\n', encoding="utf-8")
         command = [
             *("mmdebstrap", "--mode=root", f"--variant={layer.variant}", f"--include={','.join(layer.packages)}"),
             *("--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT)),
