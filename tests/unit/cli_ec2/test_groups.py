@@ -78,6 +78,12 @@ def test_2009_tools_print_the_three_rules(service, tool: Callable) -> None:
     assert service.requests[0].fields["Version"] == "2009-11-30"
 
 
+def test_a_rule_for_all_protocols_is_printed_as_all(service, tool: Callable) -> None:
+    item = group_item("default", "VPC group", group_grant("-1", "", "", "default"))
+    service.will_answer("DescribeSecurityGroups", f"<securityGroupInfo>{item}</securityGroupInfo>")
+    assert [record[4:7] for record in tool("ec2-describe-group").records[1:]] == [["all", "", ""]]
+
+
 def test_partial_grants_of_a_group_are_not_folded(service, tool: Callable) -> None:
     permissions = group_grant("tcp", "1", "65535", "web") + group_grant("udp", "53", "53", "web")
     service.will_answer(

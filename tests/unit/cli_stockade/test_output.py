@@ -78,13 +78,18 @@ def health(**changes: object) -> dict[str, object]:
         "version": "0.1.0",
         "enforcement": {"mode": "kernel", "proven_at": "2026-05-01T11:57:00Z", "lost_events": 0},
         "hosts": {"ready": 1, "known": 1},
+        "instances": 7,
+        "groups": 4,
+        "rules": 9,
+        "flows": {"accepted": 1204, "rejected": 311},
         **changes,
     }
 
 
 def test_status_says_what_enforces_and_when_it_was_proven() -> None:
     assert status_lines(health(), NOW - timedelta(minutes=4), NOW) == [
-        "stockade 0.1.0   up 4 m   enforcing: kernel (proven 3 m ago)   hosts 1/1"
+        "stockade 0.1.0   up 4 m   enforcing: kernel (proven 3 m ago)   hosts 1/1   instances 7   groups 4   rules 9",
+        "flows 1204 accepted, 311 rejected, 0 lost",
     ]
 
 

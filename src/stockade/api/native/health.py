@@ -12,7 +12,7 @@ from stockade import __version__
 class Health:
     """`status`: starting, ready or degraded. `mode`: what enforces (kernel, observe, none); proven by packets.
 
-    `drops`: packets, by the reason's name in lower case.
+    `drops`: packets, by the reason's name in lower case. `accepted` counts new flows, `rejected` packets.
     """
 
     status: str
@@ -21,6 +21,11 @@ class Health:
     lost_events: int = 0
     hosts_ready: int = 0
     hosts_known: int = 0
+    instances: int = 0
+    groups: int = 0
+    rules: int = 0
+    accepted: int = 0
+    rejected: int = 0
     drops: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -38,6 +43,10 @@ def document(health: Health) -> dict[str, Any]:
         "enforcement": {"mode": health.mode, "proven_at": proven, "lost_events": health.lost_events},
         "hosts": {"ready": health.hosts_ready, "known": health.hosts_known},
         "services": _services(health),
+        "instances": health.instances,
+        "groups": health.groups,
+        "rules": health.rules,
+        "flows": {"accepted": health.accepted, "rejected": health.rejected},
     }
 
 

@@ -144,14 +144,17 @@ def _permissions(item: "Node", *, fold: bool) -> "list[tuple[str, str, str, list
 
 
 def _fold(rows: "list[tuple[str, str, str, list[str]]]") -> "list[tuple[str, str, str, list[str]]]":
-    """A group's three full grants (tcp, udp, icmp) become one line `all`, where the first of them stood."""
+    """A group's three full grants (tcp, udp, icmp) become one line `all`, where the first of them stood.
+
+    So does a VPC group's one rule for all protocols, which the tools of the time had no other word for.
+    """
     full: dict[tuple[str, ...], set[str]] = {}
     for protocol, first, last, source in rows:
         if source[0] == "USER" and _is_everything(protocol, first, last):
             full.setdefault(tuple(source), set()).add(protocol)
     folded: list[tuple[str, str, str, list[str]]] = []
     for row in rows:
-        whole = len(full.get(tuple(row[3]), ())) == 3 and _is_everything(*row[:3])
+        whole = row[0] == "-1" or (len(full.get(tuple(row[3]), ())) == 3 and _is_everything(*row[:3]))
         line = ("all", "", "", row[3]) if whole else row
         if line not in folded:
             folded.append(line)

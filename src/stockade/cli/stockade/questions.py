@@ -45,9 +45,9 @@ def status_lines(health: dict[str, Any], up_since: datetime | None, now: datetim
         why = health.get("failure") or "not ready yet"
         lines.append(coloured(f"{health.get('status', 'unknown')}: {why}", "yellow"))
     lost = enforcement.get("lost_events", 0)
-    rejected = health.get("flows", {}).get("rejected")
-    if rejected is not None:
-        lines.append(f"flows {rejected} rejected, {lost} lost")
+    flows = health.get("flows")
+    if flows is not None:
+        lines.append(f"flows {flows['accepted']} accepted, {flows['rejected']} rejected, {lost} lost")
     return lines
 
 

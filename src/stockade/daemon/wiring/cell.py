@@ -77,14 +77,20 @@ class Control:
         if status is None:
             return Health("starting", "kernel" if self.settings.enforcing else "none", hosts_known=1)
         ready = status.phase is Phase.READY
+        resources = self.cell.resources
         return Health(
             status=status.phase.value,
             mode=status.enforcing,
             proven_at=status.proven_at,
             lost_events=status.lost_events,
-            drops=status.drops,
             hosts_ready=int(ready),
             hosts_known=1,
+            instances=sum(one.terminated_at is None for one in resources.instances.values()),
+            groups=len(resources.groups),
+            rules=sum(len(group.rules) for group in resources.groups.values()),
+            accepted=self.feed.flow_log.counts.accepted,
+            rejected=status.rejected,
+            drops=status.drops,
         )
 
     async def close(self) -> None:
