@@ -117,3 +117,11 @@ def test_state_survives_a_restart(environment: dict[str, str]) -> None:
 def test_down_without_a_daemon_is_done_already(environment: dict[str, str]) -> None:
     assert stockade(environment, "down").returncode == 0
     assert stockade(environment, "down", "--force").returncode == 0
+
+
+def test_classic_tools_run_without_path(daemon: dict[str, str]) -> None:
+    made = stockade(daemon, "ec2", "add-group", "web", "-d", "a group")
+    assert (made.returncode, made.stdout) == (0, "GROUP\tweb\ta group\n")
+    refused = stockade(daemon, "ec2", "ec2-describe-group", "nosuch")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("Client.InvalidGroup.NotFound: ")

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stockade.cli import ec2
+from stockade.cli.ec2.endpoint import ENDPOINT_VARIABLES
+from stockade.cli.ec2.main import main as run_tool
 from stockade.cli.stockade.connection import credentials
 from stockade.daemon import settings
 from stockade.daemon.problems import USAGE, Problem
@@ -60,6 +62,13 @@ def lines(values: Mapping[str, str], shell: str) -> list[str]:
     if shell == "json":
         return [json.dumps({**values, "PATH": f"{TOOLS}:{os.environ.get('PATH', '')}"}, indent=2)]
     raise Problem(f"--shell must be sh, fish or json, not {shell!r}", code=USAGE)
+
+
+def classic_tool(tool: str, words: Sequence[str]) -> int:
+    """Run it here; it calls this site unless the environment names an endpoint."""
+    if not any(os.environ.get(name) for name in ENDPOINT_VARIABLES):
+        os.environ.update(variables(credentials()))
+    return run_tool(tool, list(words))
 
 
 def shell(command: Sequence[str]) -> int:

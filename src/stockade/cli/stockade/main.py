@@ -108,6 +108,23 @@ def shell(context: typer.Context) -> None:
     raise typer.Exit(environment.shell(context.args))
 
 
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "allow_interspersed_args": False,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    }
+)
+def ec2(
+    context: typer.Context, tool: Annotated[str, typer.Argument(help="authorize, ec2-authorize or ec2auth.")]
+) -> None:
+    """One of the classic tools, without PATH: stockade ec2 authorize default -p 22."""
+    from stockade.cli.stockade import environment
+
+    raise typer.Exit(environment.classic_tool(tool, context.args))
+
+
 @app.command()
 def config(json: Json = False) -> None:
     """Each setting in force, and where it came from."""
