@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stockade.daemon.demo.mary import STRANGER
 from stockade.daemon.demo.player import Player, Tally, say_plainly
+from stockade.daemon.demo.probes import SSH_CONFIGURATION
 from stockade.daemon.demo.region import ENDPOINT, TOOLS, Region, ensure_images
 from stockade.daemon.demo.stories import STORIES, stories
 from stockade.daemon.demo.transport import QueryTools
@@ -39,6 +40,8 @@ def play(story: str | None = None, fault: str = "", say: Say = say_plainly) -> T
         be_deaf = stack.enter_context(_handlers_kept())
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stockade-demo-")))
         key = _key_pair(scratch)
+        ssh = scratch / "ssh_config"
+        ssh.write_text(SSH_CONFIGURATION.format(key=key), encoding="ascii")
         world = stack.enter_context(World())
         region = Region(world.host, scratch, fault)
         stack.callback(region.stop, say)
@@ -47,7 +50,7 @@ def play(story: str | None = None, fault: str = "", say: Say = say_plainly) -> T
         public = key.with_suffix(".pub")
         accounts = {one.account: region.create_account(one.account, public) for one in chosen}
         accounts["stranger"] = region.create_account("stranger", public, STRANGER)
-        player = Player(world, region, QueryTools(world.host, ENDPOINT, str(TOOLS)), accounts, str(key), say)
+        player = Player(world, region, QueryTools(world.host, ENDPOINT, str(TOOLS)), accounts, str(ssh), say)
         for one in chosen:
             player.play(one)
         return player.tally

@@ -9,6 +9,7 @@ AUTHORIZE = f"ec2-authorize default -P tcp -p 22 -s {ADMIN}"
 
 STORY = Story(
     "albert",
+    "Albert modifies the default group",
     "albert",
     ("micro",),
     (

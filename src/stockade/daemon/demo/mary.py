@@ -241,6 +241,7 @@ CLOSING_NOTES = (
 
 STORY = Story(
     "mary",
+    "Mary's three tiers",
     "mary",
     ("micro", "web", "app", "database"),
     (*WEB_TIER, *APPLICATION_TIER, *DATABASE_TIER, *CLOSING_NOTES),

@@ -65,14 +65,14 @@ class Player:
         region: Region,
         transport: Transport,
         accounts: dict[str, Account],
-        key: str,
+        ssh_configuration: str,
         say: Callable[[str], None],
     ) -> None:
         self._world = world
         self._region = region
         self._transport = transport
         self._accounts = accounts
-        self._key = key
+        self._ssh = ssh_configuration
         self._say = say
         self.tally = Tally()
         self._step = ""
@@ -83,6 +83,7 @@ class Player:
         """Every step of the story, in order."""
         self._story_account = story.account
         self._variables = {"ACCT": self._accounts[story.account].number}
+        self._say(f"\n=== {story.title}")
         for step in story.steps:
             self.play_step(step)
 
@@ -213,7 +214,7 @@ class Player:
         host, address = fill(wanted.target, self._variables), fill(wanted.address, self._variables)
         command = ["telnet", host, str(wanted.port)]
         if wanted.inside:
-            command = probes.ssh_command(self._key, fill(wanted.inside, self._variables), *command)
+            command = probes.ssh_command(self._ssh, fill(wanted.inside, self._variables), *command)
         self._say(f"     workstation$ {shlex.join(command)}")
         output = probes.telnet(self._world.outside["workstation"], command)
         self._show(output)
@@ -221,7 +222,7 @@ class Player:
         self._check(f"telnet connects to {address} by its name", "" if output == expected else "another output")
 
     def _login_times_out(self, wanted: LoginTimesOut) -> None:
-        command = probes.ssh_command(self._key, fill(wanted.target, self._variables), "true", connect_s=3)
+        command = probes.ssh_command(self._ssh, fill(wanted.target, self._variables), "true")
         self._say(f"     workstation$ {shlex.join(command)}")
         done = self._world.outside["workstation"].run(command)
         self._show(done.stdout + done.stderr)

@@ -71,20 +71,20 @@ def telnet(place: Place, command: Sequence[str], seconds: float = 20) -> str:
     return output.decode(errors="replace").replace("\r", "")
 
 
-def ssh_command(key: str, host: str, *command: str, connect_s: int = 10) -> list[str]:
-    """A login as root with that key, asking nothing and remembering nothing."""
-    options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]
-    options += ["IdentitiesOnly=yes", f"ConnectTimeout={connect_s}"]
-    return [
-        "ssh",
-        "-F",
-        "none",
-        "-i",
-        key,
-        *(word for option in options for word in ("-o", option)),
-        f"root@{host}",
-        *command,
-    ]
+SSH_CONFIGURATION = """\
+IdentityFile {key}
+IdentitiesOnly yes
+BatchMode yes
+StrictHostKeyChecking no
+UserKnownHostsFile /dev/null
+LogLevel ERROR
+ConnectTimeout 4
+"""
+
+
+def ssh_command(configuration: str, host: str, *command: str) -> list[str]:
+    """A login as root that asks nothing and remembers nothing."""
+    return ["ssh", "-F", configuration, f"root@{host}", *command]
 
 
 def attempt(network: int, address: str, what: str, seconds: float = ATTEMPT_S) -> str:

@@ -127,6 +127,7 @@ class Story:
     """Steps in order, and the account that plays them. `recipes` are the images it needs."""
 
     name: str
+    title: str
     account: str
     recipes: tuple[str, ...]
     steps: tuple[Step, ...]
