@@ -5,6 +5,7 @@ A bridge in a host namespace stands for the datapath, and a metadata server for 
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -17,19 +18,21 @@ from pathlib import Path
 import pytest
 
 from stockade.instances.container.driver import ContainerDriver
-from stockade.instances.container.runtime import find_runtime
+from stockade.instances.container.launch_mounts import LaunchMounts
+from stockade.instances.container.runtime import RuntimeFailed, find_runtime
 from stockade.instances.contract import InstanceSpec, LaunchFailed
 from stockade.instances.images.build import Images, ImageUnavailable
 from stockade.instances.images.recipes import MICRO
 from stockade.instances.network.items import Subject
 from stockade.instances.network.metadata import MetadataServer
 from stockade.instances.network.names import Names
-from stockade.linux import links, mounts
+from stockade.linux import links, mounts, namespaces
 from stockade.linux.namespaces import in_netns, new_netns
 from stockade.linux.netlink import Netlink
 from stockade.model.addresses import mac_of
 from stockade.model.host_view import ViewInstance, ViewInterface
 from stockade.model.ids import AccountId, InstanceId, NetworkInterfaceId
+from stockade.model.instance import Observed
 from stockade.model.journal import NoJournal
 
 pytestmark = pytest.mark.root
@@ -389,3 +392,106 @@ def cgroup_of(region: Region, number: int, controller: str) -> Path:
     if v1:
         return Path("/sys/fs/cgroup") / controller / v1[0].lstrip("/")
     return Path("/sys/fs/cgroup") / next(path for _, names, path in fields if not names).lstrip("/")
+
+
+def test_instances_run_on_a_system_with_nothing_but_cgroup2(tmp_path: Path) -> None:
+    """This machine's own v1 hierarchies are out of sight of one thread and what it starts.
+
+    What cgroup2 cannot offer here, since v1 holds it (memory, pids), is left out of the limits; the rest of the
+    path is the one of such a system: one tree, the device filter as a program, removal.
+    """
+    netns = new_netns()
+
+    def only_cgroup2() -> None:
+        for place, kind, _ in list(mounts.mount_table()):
+            if kind in ("cgroup", "cgroup2"):
+                mounts.unmount(place, detach=True)
+        mounts.unmount("/sys/fs/cgroup", detach=True)
+        mounts.mount("cgroup2", "/sys/fs/cgroup", "cgroup2")
+
+    def launch() -> None:
+        only_cgroup2()
+        namespaces.setns(netns, namespaces.NEWNET)
+        site = f"skcg{os.getpid() % 10000}"
+        driver = ContainerDriver(
+            site,
+            directory=tmp_path / "instances",
+            runtime=find_runtime(tmp_path / "oci", ["runc"]),
+            images=Images(LIBRARY, NoJournal()),
+            journal=NoJournal(),
+        )
+        made = spec(1, "micro")
+        try:
+            driver.create(made)
+            driver.start(made.id)
+            process = driver.process(made.id)
+            assert process is not None
+            assert Path(f"/proc/{process.pid}/cgroup").read_text().splitlines()[-1] == f"0::/{site}/{made.id}"
+            driver.stop(made.id)
+            assert driver.observe()[made.id].observed is Observed.GONE
+        finally:
+            driver.destroy(made.id)
+            driver.close()
+        assert not Path(f"/sys/fs/cgroup/{site}").exists()
+
+    Images(LIBRARY, NoJournal()).ensure(MICRO)
+    try:
+        namespaces.in_private_mounts(launch)
+    finally:
+        os.close(netns)
+
+
+@pytest.mark.skipif(shutil.which("crun") is None, reason="crun is not installed")
+def test_crun_runs_instances_too_where_its_self_test_passes(region: Region) -> None:
+    try:
+        crun = find_runtime(region.folder / "crun", ["crun"])
+    except RuntimeFailed as err:
+        pytest.skip(f"{err}")
+    driver = in_netns(
+        region.netns,
+        lambda: ContainerDriver(
+            f"skcrun{os.getpid() % 1000}",
+            directory=region.folder / "by-crun",
+            runtime=crun,
+            images=region.images,
+            journal=NoJournal(),
+        ),
+    )
+    made = spec(9, "micro")
+    try:
+        region.put_on_bridge(driver.create(made))
+        driver.start(made.id)
+        assert region.first_line(made.address, 22).startswith(b"SSH-2.0-dropbear")
+    finally:
+        driver.destroy(made.id)
+        driver.close()
+
+
+def test_a_kernel_that_cannot_map_squashfs_uses_the_unpacked_image(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = region.folder / "own"
+    place.mkdir()
+    packed = region.images.ensure(MICRO)
+    shutil.copy(packed, place)
+    images = Images(place, NoJournal())
+    monkeypatch.setattr(LaunchMounts, "_can_map", lambda *_: False)
+    driver = in_netns(
+        region.netns,
+        lambda: ContainerDriver(
+            f"sktree{os.getpid() % 1000}",
+            directory=region.folder / "unpacked",
+            runtime=find_runtime(region.folder / "oci3"),
+            images=images,
+            journal=NoJournal(),
+        ),
+    )
+    made = spec(9, "micro")
+    try:
+        region.put_on_bridge(driver.create(made))
+        driver.start(made.id)
+        assert region.first_line(made.address, 22).startswith(b"SSH-2.0-dropbear")
+        assert (place / packed.name).with_suffix(".tree").is_dir()
+    finally:
+        driver.destroy(made.id)
+        driver.close()

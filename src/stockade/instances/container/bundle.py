@@ -42,7 +42,7 @@ _DEVICES: list[dict[str, Any]] = [
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What differs between instances. Namespaces are paths that the runtime can open."""
+    """What differs between instances. Namespaces are paths that the runtime can open; None is no limit."""
 
     root: str
     hostname: str
@@ -51,8 +51,8 @@ class Bundle:
     user_namespace: str
     network_namespace: str
     cgroup: str
-    memory_mb: int
-    pids: int
+    memory_mb: int | None
+    pids: int | None
 
 
 def config_of(bundle: Bundle) -> dict[str, Any]:
@@ -80,16 +80,21 @@ def config_of(bundle: Bundle) -> dict[str, Any]:
             "uidMappings": [{"containerID": 0, "hostID": bundle.first_id, "size": IDS}],
             "gidMappings": [{"containerID": 0, "hostID": bundle.first_id, "size": IDS}],
             "cgroupsPath": bundle.cgroup,
-            "resources": {
-                "devices": _DEVICES,
-                "memory": {"limit": bundle.memory_mb << 20},
-                "pids": {"limit": bundle.pids},
-            },
+            "resources": _resources(bundle),
             "maskedPaths": _MASKED,
             "readonlyPaths": _READ_ONLY,
             "seccomp": seccomp_profile(),
         },
     }
+
+
+def _resources(bundle: Bundle) -> dict[str, Any]:
+    limits: dict[str, Any] = {"devices": _DEVICES}
+    if bundle.memory_mb is not None:
+        limits["memory"] = {"limit": bundle.memory_mb << 20}
+    if bundle.pids is not None:
+        limits["pids"] = {"limit": bundle.pids}
+    return limits
 
 
 def _mounts() -> list[dict[str, Any]]:

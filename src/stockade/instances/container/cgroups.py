@@ -4,30 +4,62 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from stockade.linux.mounts import mount_table
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """A mounted tree of cgroups. `controllers`: what can be limited there."""
+
+    place: Path
+    is_v2: bool
+    controllers: frozenset[str]
 
 
-def hierarchies(mounts: list[tuple[str, str, str]]) -> list[Path]:
-    """The mount points of all cgroup hierarchies among these mounts (place, type, source), each once."""
-    return list(dict.fromkeys(Path(place) for place, kind, _ in mounts if kind in ("cgroup", "cgroup2")))
+def parse_hierarchies(mountinfo: Iterable[str], root: Path = Path("/")) -> list[Hierarchy]:
+    """The hierarchies among the lines of a mountinfo file; what cgroup2 offers is read below `root`."""
+    found: dict[Path, Hierarchy] = {}
+    for line in mountinfo:
+        before, _, after = line.partition(" - ")
+        place = Path(before.split(" ")[4])
+        kind, _, options = after.strip().split(" ")[:3]
+        if kind == "cgroup":
+            found[place] = Hierarchy(place, False, frozenset(options.split(",")) - {"rw", "ro", "relatime", "noprefix"})
+        elif kind == "cgroup2":
+            offered = root / place.relative_to("/") / "cgroup.controllers"
+            text = offered.read_text(encoding="ascii") if offered.exists() else ""
+            found[place] = Hierarchy(place, True, frozenset(text.split()))
+    return list(found.values())
 
 
-def unified_beside_v1(mounts: list[tuple[str, str, str]]) -> Path | None:
+def current_hierarchies() -> list[Hierarchy]:
+    """Those that this thread sees."""
+    with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        return parse_hierarchies(lines)
+
+
+def unified_beside_v1(hierarchies: list[Hierarchy]) -> Path | None:
     """Where cgroup2 is mounted beside v1 controllers ("hybrid"); None on a system that has only one kind."""
-    kinds = {kind for _, kind, _ in mounts}
-    if not {"cgroup", "cgroup2"} <= kinds:
+    if all(one.is_v2 for one in hierarchies):
         return None
-    return next(Path(place) for place, kind, _ in mounts if kind == "cgroup2")
+    return next((one.place for one in hierarchies if one.is_v2), None)
 
 
 class Cgroups:
     """The cgroups of one site: /<site> in every hierarchy, and /<site>/<instance> below, made by the runtime."""
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, hierarchies: list[Hierarchy]) -> None:
         self._site = site
-        self._tops = [place / site for place in hierarchies(list(mount_table()))]
+        self._tops = [one.place / site for one in hierarchies]
+        # Beside v1 controllers, runtimes do not look into cgroup2.
+        used = [one for one in hierarchies if not one.is_v2] or hierarchies
+        self._controllers = frozenset[str]().union(*(one.controllers for one in used))
+
+    def can_limit(self, controller: str) -> bool:
+        """Whether this kernel limits it (memory, pids): some are started without."""
+        return controller in self._controllers
 
     @property
     def tops(self) -> list[Path]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from stockade.instances import record as records
 from stockade.instances.console import open_console, tail, trim
 from stockade.instances.container.bundle import IDS, Bundle, config_of
-from stockade.instances.container.cgroups import Cgroups
+from stockade.instances.container.cgroups import Cgroups, current_hierarchies
 from stockade.instances.container.host_keys import HostKey, new_host_key
 from stockade.instances.container.launch_mounts import LaunchMounts
 from stockade.instances.container.root_files import write_own_files
@@ -63,13 +63,16 @@ class ContainerDriver:
         self._images = images
         self._journal = journal
         self._progress = progress
-        self._cgroups = Cgroups(site)
+        self._cgroups = Cgroups(site, current_hierarchies())
         self._mounts = LaunchMounts(images, directory, runtime.state)
         self._route = Netlink()
         self._lock = threading.Lock()
         self._held: dict[InstanceId, UserNamespace] = {}  # created, not started
         self._present: set[InstanceId] = set()  # from the first step of create to the last of destroy
         self._records = self._adopted()
+        for controller in ("memory", "pids"):
+            if not self._cgroups.can_limit(controller):
+                _log.warning("instances_not_limited", extra={"controller": controller})
 
     def create(self, spec: InstanceSpec) -> str:
         """Make everything but the first process, building the image first if need be."""
@@ -220,8 +223,8 @@ class ContainerDriver:
                 user_namespace=f"/proc/{os.getpid()}/fd/{namespaces.user}",
                 network_namespace=f"/proc/{os.getpid()}/fd/{namespaces.network}",
                 cgroup=self._cgroups.path(spec.id),
-                memory_mb=spec.memory_mb,
-                pids=spec.pids,
+                memory_mb=spec.memory_mb if self._cgroups.can_limit("memory") else None,
+                pids=spec.pids if self._cgroups.can_limit("pids") else None,
             )
         )
         (folder / "bundle" / "config.json").write_text(json.dumps(config), encoding="utf-8")

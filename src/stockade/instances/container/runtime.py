@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stockade.instances.container.cgroups import unified_beside_v1
+from stockade.instances.container.cgroups import current_hierarchies, unified_beside_v1
 from stockade.linux import mounts
 from stockade.linux.namespaces import in_private_mounts
 from stockade.linux.processes import ProcessId
@@ -40,7 +40,7 @@ class Runtime:
         """
         if Path(self.program).name == "crun":
             # Our view only; nothing of the host's is unmounted.
-            unified = unified_beside_v1(list(mounts.mount_table()))
+            unified = unified_beside_v1(current_hierarchies())
             if unified is not None:
                 mounts.unmount(str(unified), detach=True)
         pid_file = bundle / "pid"
@@ -116,7 +116,8 @@ def self_test(runtime: Runtime) -> str | None:
     with tempfile.TemporaryDirectory(prefix="stockade-try-") as folder:
         bundle = Path(folder)
         (bundle / "root" / "bin").mkdir(parents=True)
-        (bundle / "root" / "proc").mkdir()
+        for name in ("proc", "dev"):
+            (bundle / "root" / name).mkdir()
         shutil.copy2(busybox, bundle / "root" / "bin" / "busybox")
         (bundle / "config.json").write_text(json.dumps(_trial_config()), encoding="ascii")
         name = f"stockade-try-{os.getpid()}"
