@@ -11,22 +11,19 @@
 #include "packet.h"
 
 /* network/bits of an address in network order */
-#define IN_BLOCK(address, network, bits)                                                           \
-	(((address)&bpf_htonl(~0u << (32 - (bits)))) == bpf_htonl(network))
-#define IS_LINK_LOCAL(address) IN_BLOCK(address, 0xa9fe0000, 16)
-#define IS_MULTICAST(address)  IN_BLOCK(address, 0xe0000000, 4)
+#define IN_BLOCK(address, network, bits) (((address)&bpf_htonl(~0u << (32 - (bits)))) == bpf_htonl(network))
+#define IS_LINK_LOCAL(address)		 IN_BLOCK(address, 0xa9fe0000, 16)
+#define IS_MULTICAST(address)		 IN_BLOCK(address, 0xe0000000, 4)
 
 /* Never anybody's source: unspecified, loopback, multicast, reserved, broadcast. */
 inlined int is_nobody(__be32 address)
 {
-	return IN_BLOCK(address, 0, 8) || IN_BLOCK(address, 0x7f000000, 8) ||
-	       IN_BLOCK(address, 0xe0000000, 3);
+	return IN_BLOCK(address, 0, 8) || IN_BLOCK(address, 0x7f000000, 8) || IN_BLOCK(address, 0xe0000000, 3);
 }
 
 inlined int has_mac(const __u8 *bytes, const struct endpoint *self)
 {
-	return *(__u16 *)bytes == *(__u16 *)self->mac &&
-	       *(__u16 *)(bytes + 2) == *(__u16 *)(self->mac + 2) &&
+	return *(__u16 *)bytes == *(__u16 *)self->mac && *(__u16 *)(bytes + 2) == *(__u16 *)(self->mac + 2) &&
 	       *(__u16 *)(bytes + 4) == *(__u16 *)(self->mac + 4);
 }
 
@@ -60,8 +57,8 @@ inlined enum drop_reason check_mac(struct __sk_buff *skb, const struct endpoint 
 	return PASSED;
 }
 
-inlined enum drop_reason check_source(const struct packet *packet, const struct endpoint *self,
-				      __u32 slot, __u64 *identity)
+inlined enum drop_reason check_source(const struct packet *packet, const struct endpoint *self, __u32 slot,
+				      __u64 *identity)
 {
 	__be32 source = packet->kind == ABOUT_A_FLOW ? packet->outer_source : packet->source;
 

@@ -61,15 +61,15 @@ inlined void make_key(struct flow_key *key, const struct packet *packet, __u32 v
 
 inlined int is_shut(const struct flow *flow)
 {
-	return flow->flags & FLOW_RESET || (flow->flags & (FLOW_FIN_SENT | FLOW_FIN_REPLIED)) ==
-						   (FLOW_FIN_SENT | FLOW_FIN_REPLIED);
+	return flow->flags & FLOW_RESET ||
+	       (flow->flags & (FLOW_FIN_SENT | FLOW_FIN_REPLIED)) == (FLOW_FIN_SENT | FLOW_FIN_REPLIED);
 }
 
 inlined __u32 patience(const struct flow *flow, __u8 protocol)
 {
 	if (protocol == IPPROTO_TCP) {
-		if (likely((flow->flags & (FLOW_ESTABLISHED | FLOW_RESET | FLOW_FIN_SENT |
-					   FLOW_FIN_REPLIED)) == FLOW_ESTABLISHED))
+		if (likely((flow->flags & (FLOW_ESTABLISHED | FLOW_RESET | FLOW_FIN_SENT | FLOW_FIN_REPLIED)) ==
+			   FLOW_ESTABLISHED))
 			return TCP_OPEN;
 		if (is_shut(flow))
 			return TCP_SHUT;
@@ -97,8 +97,7 @@ inlined int is_live(const struct flow *flow, __u8 protocol, __u32 now)
 	return idle < 0 || (__u32)idle < patience(flow, protocol);
 }
 
-/* Who the sender in this slot is to the flow. `via_public`: it calls the other by the public
- * address. */
+/* Who the sender in this slot is to the flow. `via_public`: it calls the other by the public address. */
 inlined enum role role_of(const struct flow *flow, __u32 slot, __u32 generation, __u32 via_public)
 {
 	if (flow->initiator == slot && flow->initiator_generation == generation &&
@@ -111,8 +110,7 @@ inlined enum role role_of(const struct flow *flow, __u32 slot, __u32 generation,
 
 inlined void touch(struct flow *flow, __u32 now)
 {
-	/* Once a second: a flow used by two CPUs would otherwise bounce its cache line for each
-	 * packet. */
+	/* Once a second: a flow used by two CPUs would otherwise bounce its cache line for each packet. */
 	if (now - flow->seen >= SECONDS(1))
 		flow->seen = now;
 }
@@ -129,8 +127,7 @@ inlined int advance(struct flow *flow, const struct packet *packet, enum role ro
 	if (likely(packet->protocol == IPPROTO_TCP)) {
 		if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 			return 0;
-		if (unlikely(!(flags & FLOW_ESTABLISHED) ||
-			     packet->tcp_flags & (TCP_FIN | TCP_RST))) {
+		if (unlikely(!(flags & FLOW_ESTABLISHED) || packet->tcp_flags & (TCP_FIN | TCP_RST))) {
 			if (packet->tcp_flags & TCP_RST)
 				flags |= FLOW_RESET;
 			if (packet->tcp_flags & TCP_FIN)

@@ -19,8 +19,7 @@ inlined int is_service(__be32 address, __u8 protocol, __be16 port)
 	if (address == bpf_htonl(METADATA_ADDRESS))
 		return protocol == IPPROTO_TCP && port == bpf_htons(METADATA_PORT);
 	if (address == bpf_htonl(RESOLVER_ADDRESS))
-		return (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) &&
-		       port == bpf_htons(RESOLVER_PORT);
+		return (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) && port == bpf_htons(RESOLVER_PORT);
 	return 0;
 }
 
@@ -29,8 +28,8 @@ inlined __be32 service_address(__u32 slot, __u32 generation)
 	return bpf_htonl(SERVICE_NETWORK | (generation & SERVICE_GENERATIONS) << 16 | slot);
 }
 
-inlined int to_service(struct __sk_buff *skb, const struct packet *packet,
-		       const struct endpoint *self, __u32 slot)
+inlined int to_service(struct __sk_buff *skb, const struct packet *packet, const struct endpoint *self,
+		       __u32 slot)
 {
 	struct host *here = this_host();
 
@@ -50,8 +49,7 @@ inlined struct endpoint *service_client(__be32 address, __u32 *slot)
 		return 0;
 	*slot = number & 0xffff;
 	endpoint = live_endpoint(*slot);
-	if (!endpoint ||
-	    (endpoint->generation & SERVICE_GENERATIONS) != (number >> 16 & SERVICE_GENERATIONS))
+	if (!endpoint || (endpoint->generation & SERVICE_GENERATIONS) != (number >> 16 & SERVICE_GENERATIONS))
 		return 0;
 	return endpoint;
 }

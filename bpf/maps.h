@@ -48,13 +48,13 @@ struct map_definition {
 	__u32 flags;
 };
 
-#define MAP(name, kind, key, value, entries, options)                                              \
-	struct map_definition name __attribute__((section("maps"), used)) = {                      \
-		.type = BPF_MAP_TYPE_##kind,                                                       \
-		.key_size = key,                                                                   \
-		.value_size = value,                                                               \
-		.max_entries = entries,                                                            \
-		.flags = options,                                                                  \
+#define MAP(name, kind, key, value, entries, options)                                                          \
+	struct map_definition name __attribute__((section("maps"), used)) = {                                  \
+		.type = BPF_MAP_TYPE_##kind,                                                                   \
+		.key_size = key,                                                                               \
+		.value_size = value,                                                                           \
+		.max_entries = entries,                                                                        \
+		.flags = options,                                                                              \
 	}
 
 /* Written by user space, read by the programs. */
@@ -62,17 +62,14 @@ MAP(host, ARRAY, 4, sizeof(struct host), 1, 0);
 MAP(devices, ARRAY, 4, 4, MAX_NEAR, BPF_F_MMAPABLE);	  /* ifindex -> slot */
 MAP(far_devices, HASH, 4, 4, MAX_FAR, BPF_F_NO_PREALLOC); /* the same for large indexes */
 MAP(endpoints, ARRAY, 4, sizeof(struct endpoint), MAX_SLOTS, BPF_F_MMAPABLE);
-MAP(addresses, HASH, sizeof(struct address_key), sizeof(struct address), 4194304,
-    BPF_F_NO_PREALLOC);
+MAP(addresses, HASH, sizeof(struct address_key), sizeof(struct address), 4194304, BPF_F_NO_PREALLOC);
 MAP(publics, HASH, 4, 4, MAX_SLOTS, BPF_F_NO_PREALLOC); /* public address -> slot */
 MAP(policies, ARRAY, 4, sizeof(struct policy), MAX_POLICIES, BPF_F_MMAPABLE);
-MAP(rule_sets, HASH, sizeof(struct policy_key), sizeof(struct interval_set), 1048576,
-    BPF_F_NO_PREALLOC);
+MAP(rule_sets, HASH, sizeof(struct policy_key), sizeof(struct interval_set), 1048576, BPF_F_NO_PREALLOC);
 MAP(intervals, ARRAY, 4, sizeof(struct interval), MAX_INTERVALS, BPF_F_MMAPABLE);
 MAP(prefixes, LPM_TRIE, sizeof(struct prefix_key), 8, 262144, BPF_F_NO_PREALLOC); /* -> class */
 
-/* Written and read by user space alone: what the numbers above mean, for whoever comes after a
- * restart. */
+/* Written and read by user space alone: what the numbers above mean, for whoever comes after a restart. */
 MAP(endpoint_names, ARRAY, 4, sizeof(struct endpoint_name), MAX_SLOTS, BPF_F_MMAPABLE);
 MAP(rule_numbers, ARRAY, 4, 8, MAX_RULES, BPF_F_MMAPABLE); /* index -> Rule.number, 0: free */
 

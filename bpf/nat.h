@@ -29,8 +29,7 @@ inlined void correct_l4(struct __sk_buff *skb, __u8 protocol, __be32 from, __be3
 	if (protocol == IPPROTO_TCP)
 		bpf_l4_csum_replace(skb, L4 + 16, from, to, BPF_F_PSEUDO_HDR | 4);
 	else if (protocol == IPPROTO_UDP)
-		bpf_l4_csum_replace(skb, L4 + 6, from, to,
-				    BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0 | 4);
+		bpf_l4_csum_replace(skb, L4 + 6, from, to, BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0 | 4);
 }
 
 /* Packet pointers are void after this. */
@@ -42,8 +41,7 @@ inlined void set_source(struct __sk_buff *skb, const struct packet *packet, __be
 	replace_address(skb, L3, IP_SOURCE_FIELD, from, to);
 }
 
-inlined void set_destination(struct __sk_buff *skb, const struct packet *packet, __be32 from,
-			     __be32 to)
+inlined void set_destination(struct __sk_buff *skb, const struct packet *packet, __be32 from, __be32 to)
 {
 	if (from == to)
 		return;
@@ -55,16 +53,15 @@ inlined void set_destination(struct __sk_buff *skb, const struct packet *packet,
  * Translate source and destination; in an ICMP error the quoted ones too, which stand the other way
  * round. `packet` still has the addresses from before.
  */
-outlined void translate(struct __sk_buff *skb, const struct packet *packet, __be32 source,
-			__be32 destination)
+outlined void translate(struct __sk_buff *skb, const struct packet *packet, __be32 source, __be32 destination)
 {
 	if (unlikely(packet->kind == ABOUT_A_FLOW)) {
 		if (packet->source != source)
-			replace_address(skb, QUOTED_L3, IP_DESTINATION_FIELD + TO_QUOTED,
-					packet->source, source);
+			replace_address(skb, QUOTED_L3, IP_DESTINATION_FIELD + TO_QUOTED, packet->source,
+					source);
 		if (packet->destination != destination)
-			replace_address(skb, QUOTED_L3, IP_SOURCE_FIELD + TO_QUOTED,
-					packet->destination, destination);
+			replace_address(skb, QUOTED_L3, IP_SOURCE_FIELD + TO_QUOTED, packet->destination,
+					destination);
 		/* A router on the way may complain too; it keeps its own address. */
 		if (packet->outer_source == packet->source)
 			set_source(skb, packet, packet->source, source);

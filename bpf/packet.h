@@ -83,8 +83,7 @@ enum packet_kind {
 	ABOUT_A_FLOW, /* an ICMP error; addresses and ports are the quoted packet's, turned round */
 };
 
-/* What the rest of the program needs to know. Ports are those of the flow key, `port` is what rules
- * see. */
+/* What the rest of the program needs to know. Ports are those of the flow key, `port` is what rules see. */
 struct packet {
 	__be32 source;
 	__be32 destination;
@@ -130,12 +129,10 @@ inlined int icmp_request_of(__u8 type, __u8 *is_reply)
 	return (type - 1) | 1;
 }
 
-/* Errors that may be about a flow. Redirects are none: they change routes, and nobody here may do
- * that. */
+/* Errors that may be about a flow. Redirects are none: they change routes, and nobody here may do that. */
 inlined int icmp_is_error(__u8 type)
 {
-	return type == ICMP_DEST_UNREACH || type == ICMP_TIME_EXCEEDED ||
-	       type == ICMP_PARAMETERPROB;
+	return type == ICMP_DEST_UNREACH || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETERPROB;
 }
 
 /*
@@ -190,11 +187,13 @@ inlined void forget_quotation(struct packet *packet)
 	packet->source = packet->outer_source;
 }
 
-/* Whether a flow begins with this packet if the gates let it through. A reset ends what is not
- * there. */
+/*
+ * Whether a flow begins with this packet if the gates let it through. A reset ends what is not there, and an
+ * ICMP reply that nobody asked for must not let its receiver ask back.
+ */
 inlined int opens_flow(const struct packet *packet)
 {
-	return packet->kind == OF_A_FLOW && !(packet->tcp_flags & TCP_RST);
+	return packet->kind == OF_A_FLOW && !packet->turned && !(packet->tcp_flags & TCP_RST);
 }
 
 /* Fills `packet`, or says what is wrong with it. Expects an IPv4 frame (skb->protocol). */
@@ -208,8 +207,7 @@ inlined enum drop_reason read_packet(struct __sk_buff *skb, struct packet *packe
 		return UNSUPPORTED;
 	if (!reach(skb, L4))
 		return MALFORMED;
-	/* An L4 header may be shorter than this; then reach() costs a helper call and the checks
-	 * below decide. */
+	/* An L4 header may be shorter: then reach() costs a helper call, and the checks below decide. */
 	reach(skb, L4 + sizeof(struct tcphdr));
 	data = frame_start(skb);
 	end = frame_end(skb);

@@ -41,8 +41,7 @@ outlined __u32 search(__u32 first, __u32 count, __u16 port)
 
 inlined __u32 ask(__u32 policy, enum gate gate, __u64 peer, __u8 protocol, __u16 port)
 {
-	struct policy_key key = {
-		.peer = peer, .policy = policy, .protocol = protocol, .gate = gate};
+	struct policy_key key = {.peer = peer, .policy = policy, .protocol = protocol, .gate = gate};
 	struct interval_set *set = bpf_map_lookup_elem(&rule_sets, &key);
 	__u32 rule;
 
@@ -65,8 +64,7 @@ inlined __u32 ask(__u32 policy, enum gate gate, __u64 peer, __u8 protocol, __u16
 	return rule;
 }
 
-outlined __u32 judge(__u32 index, enum gate gate, __u64 identity, __be32 address,
-		     const struct packet *packet)
+outlined __u32 judge(__u32 index, enum gate gate, __u64 identity, __be32 address, const struct packet *packet)
 {
 	__u8 protocol = packet->carrier;
 	__u16 port = packet->port;
@@ -87,8 +85,7 @@ outlined __u32 judge(__u32 index, enum gate gate, __u64 identity, __be32 address
 	}
 	class = summary->everywhere;
 	if (!class && summary->flags & GATE_PREFIXES) {
-		struct prefix_key key = {
-			.length = 64, .scope = index << 1 | gate, .address = address};
+		struct prefix_key key = {.length = 64, .scope = index << 1 | gate, .address = address};
 		__u64 *found = bpf_map_lookup_elem(&prefixes, &key);
 
 		if (found)

@@ -139,8 +139,7 @@ inlined int deliver(struct __sk_buff *skb, const struct endpoint *target)
 	return into_peer(skb, target->ifindex, target->mac);
 }
 
-/* Out to whoever opened the flow from outside: the host's stack by the gateway link, others by
- * their uplink. */
+/* Out to whoever opened the flow from outside: the host's stack by the gateway link, others by their uplink. */
 inlined int leave(struct __sk_buff *skb, __u32 link)
 {
 	struct host *here = this_host();

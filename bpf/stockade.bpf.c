@@ -37,10 +37,9 @@ inlined int is_redirect(const struct packet *packet)
 	return packet->carrier == IPPROTO_ICMP && packet->port >> 8 == ICMP_REDIRECT_TYPE;
 }
 
-/* The ingress gate of `target`, asked about `judged_source`. PASSED, or why not; the rule is noted.
- */
-inlined enum drop_reason ingress(struct work *work, const struct endpoint *target, __u32 slot,
-				 __u64 identity, __be32 judged_source)
+/* The ingress gate of `target`, asked about `judged_source`: PASSED, or why not; the rule is noted. */
+inlined enum drop_reason ingress(struct work *work, const struct endpoint *target, __u32 slot, __u64 identity,
+				 __be32 judged_source)
 {
 	struct verdict *verdict = &work->verdict;
 
@@ -49,8 +48,7 @@ inlined enum drop_reason ingress(struct work *work, const struct endpoint *targe
 	verdict->vpc = target->vpc;
 	if (!target->policy)
 		return NO_POLICY;
-	verdict->ingress_rule =
-		judge(target->policy, INGRESS, identity, judged_source, &work->packet);
+	verdict->ingress_rule = judge(target->policy, INGRESS, identity, judged_source, &work->packet);
 #ifndef BREAK_INGRESS
 	if (!verdict->ingress_rule)
 		return NO_INGRESS_RULE;
@@ -66,8 +64,8 @@ inlined int follow_by_public(struct __sk_buff *skb, struct work *work, const str
 	struct flow *flow = find_flow(key, packet->protocol);
 
 	if (!flow || !is_live(flow, packet->protocol, work->now) ||
-	    role_of(flow, work->slot, self->generation, 1) != INITIATOR ||
-	    flow->responder != way->slot || flow->responder_generation != way->target->generation)
+	    role_of(flow, work->slot, self->generation, 1) != INITIATOR || flow->responder != way->slot ||
+	    flow->responder_generation != way->target->generation)
 		return 0;
 	if (packet->kind == OF_A_FLOW && !advance(flow, packet, INITIATOR, work->now))
 		return 0;
@@ -123,8 +121,7 @@ outlined int open_flow(struct __sk_buff *skb, struct work *work)
 	}
 	forget_quotation(packet);
 
-	/* The sender's gate speaks before the way does: whether somebody is there is not for all to
-	 * know. */
+	/* The sender's gate speaks before the way does: whether somebody is there is not for all to know. */
 	verdict->gate = EGRESS;
 	if (is_redirect(packet))
 		return drop(packet, verdict, INVALID_STATE);
@@ -217,8 +214,7 @@ int from_endpoint(struct __sk_buff *skb)
 	if (unlikely(packet->kind == ABOUT_A_FLOW && packet->outer_source != packet->source))
 		forget_quotation(packet);
 
-	/* Known flows: by the addresses as they stand, so both ends of a private flow and all
-	 * replies. */
+	/* Known flows: by the addresses as they stand, so both ends of a private flow and all replies. */
 	work->now = ticks_now();
 	if (unlikely(packet->kind == OPENS_NOTHING))
 		return open_flow(skb, work);
@@ -320,8 +316,8 @@ inlined int is_ours(struct __sk_buff *skb, const struct host *here)
 {
 	__be32 *destination;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
-	    skb->pkt_type == PACKET_OTHERHOST || !reach(skb, L4))
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present || skb->pkt_type == PACKET_OTHERHOST ||
+	    !reach(skb, L4))
 		return 0;
 	destination = frame_start(skb) + IP_DESTINATION_FIELD;
 	return (void *)(destination + 1) <= frame_end(skb) && in_pool(here, *destination);
@@ -392,8 +388,7 @@ int from_services(struct __sk_buff *skb)
 	if (skb->protocol != bpf_htons(ETH_P_IP) || read_packet(skb, packet))
 		return TC_ACT_SHOT;
 	/* Answers only: the services open nothing towards an instance. */
-	if (packet->kind != OF_A_FLOW ||
-	    !is_service(packet->source, packet->protocol, packet->source_port))
+	if (packet->kind != OF_A_FLOW || !is_service(packet->source, packet->protocol, packet->source_port))
 		return TC_ACT_SHOT;
 	client = service_client(packet->destination, &work->slot);
 	if (!client)

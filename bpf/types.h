@@ -15,9 +15,8 @@
  * here. Slot 0 is nobody. Whoever remembers a slot remembers its generation too; they differ once
  * the slot changed hands.
  */
-#define MAX_SLOTS 16384
-#define MAX_NEAR                                                                                   \
-	65536 /* devices whose index is below are found in an array, the others in a hash */
+#define MAX_SLOTS    16384
+#define MAX_NEAR     65536 /* devices whose index is below are found in an array, the others in a hash */
 #define MAX_FAR	     65536
 #define MAX_POLICIES 8192
 #define MAX_RULES    32768
@@ -145,8 +144,7 @@ enum flow_flags {
 	FLOW_VIA_PUBLIC = 32, /* the initiator called the responder by its public address */
 };
 
-/* Has passed every gate on its way. `seen` is in ticks of coarse monotonic time (see conntrack.h).
- */
+/* Has passed every gate on its way. `seen` is in ticks of coarse monotonic time (see conntrack.h). */
 struct flow {
 	__u32 seen;
 	__u32 flags;
@@ -179,8 +177,7 @@ struct event_budget {
 	__u32 spent;
 };
 
-/* A new flow, or a packet that was dropped. Addresses and ports as the last gate that spoke saw
- * them. */
+/* A new flow, or a packet that was dropped. Addresses and ports as the last gate that spoke saw them. */
 struct flow_event {
 	__u64 at; /* nanoseconds, CLOCK_MONOTONIC */
 	__be32 source;
@@ -208,8 +205,7 @@ struct host {
 	__u32 event_limit;    /* an endpoint's flow events a window */
 };
 
-/* 0e:5c:00:00:00:01, answered to every ARP request of an endpoint, and the source of every frame it
- * gets. */
+/* 0e:5c:00:00:00:01, answered to every ARP request of an endpoint, and the source of every frame it gets. */
 #define ROUTER_MAC_0 0x0e5c
 #define ROUTER_MAC_2 0x0000
 #define ROUTER_MAC_4 0x0001

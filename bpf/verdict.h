@@ -12,8 +12,7 @@
 
 #define TC_ACT_NOT_OURS TC_ACT_UNSPEC /* go on with whatever else is attached there */
 
-outlined int drop(const struct packet *packet, const struct verdict *verdict,
-		  enum drop_reason reason)
+outlined int drop(const struct packet *packet, const struct verdict *verdict, enum drop_reason reason)
 {
 	struct endpoint_drop_key key = {.slot = verdict->slot, .reason = reason};
 	__u32 index = reason;
@@ -28,8 +27,7 @@ outlined int drop(const struct packet *packet, const struct verdict *verdict,
 		} else {
 			__u64 one = 1;
 
-			/* Lost when another CPU is first: the host's count above is the exact one.
-			 */
+			/* Lost when another CPU is first: the host's count above is the exact one. */
 			bpf_map_update_elem(&endpoint_drops, &key, &one, BPF_NOEXIST);
 		}
 	}

@@ -13,6 +13,7 @@ import contextlib
 import os
 import queue
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -153,17 +154,20 @@ class Place:
         made.settimeout(QUIET_S)
         return made
 
-    def ping(self, address: str, count: int = 1) -> bool:
-        """An echo request by a socket of our own, so that no tool is needed."""
+    def ping(self, address: str, patience: float = QUIET_S) -> bool:
+        """An echo request by a socket of our own, so that no tool is needed.
+
+        `patience`: more, where the neighbour entry is still waiting for an answer that was dropped.
+        """
         probe = namespaces.in_netns(
             self.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         )
         self._open.append(probe)
-        probe.settimeout(QUIET_S)
+        probe.settimeout(patience)
         identifier = 0x5C00 | (id(probe) >> 4 & 0xFF)
         body = bytes([8, 0, 0, 0]) + identifier.to_bytes(2, "big") + b"\0\1stockade"
         probe.sendto(body[:2] + checksum(body).to_bytes(2, "big") + body[4:], (address, 0))
-        deadline = time.monotonic() + QUIET_S
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             try:
                 answer, (source, _) = probe.recvfrom(2048)
@@ -255,8 +259,9 @@ class EbpfHost:
         network: str = "10.0.0.0/8",
         attach: bool = True,
         interface: NetworkInterfaceId | None = None,
+        index: int | None = None,
     ) -> Guest:
-        """A guest with the interface of this number, policed before it is up."""
+        """A guest with the interface of this number, policed before it is up. `index`: what its device gets."""
         netns = namespaces.new_netns()
         device = DeviceName(f"test-i{number:x}")
         guest = Guest(
@@ -267,7 +272,10 @@ class EbpfHost:
             mac=mac_of(number),
         )
         with Netlink(self.netns) as route:
-            links.create_veth(route, device, "eth0", peer_mac=guest.mac, peer_netns=netns)
+            if index is None:
+                links.create_veth(route, device, "eth0", peer_mac=guest.mac, peer_netns=netns)
+            else:
+                self.run(lambda: create_veth_with_index(device, index, guest.mac, netns))
         if attach:
             self.datapath.attach(guest.interface, device)
         with Netlink(self.netns) as route:
@@ -312,6 +320,13 @@ class EbpfHost:
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def create_veth_with_index(device: str, index: int, mac: str, netns: int) -> None:
+    """What `links.create_veth` does not offer, as nobody but a test chooses an index."""
+    at = ["ip", "link", "add", device, "index", str(index), "type", "veth"]
+    peer = ["peer", "name", "eth0", "address", mac, "netns", f"/proc/{os.getpid()}/fd/{netns}"]
+    subprocess.run([*at, *peer], check=True)
 
 
 def checksum(data: bytes) -> int:

@@ -94,7 +94,7 @@ class KernelJudge:
         self._devices: dict[NetworkInterfaceId, int] = {}
         self._maps: dict[str, Map] = self.host.run(self._open_maps)
         self._gateway = self.host.run(lambda: self._link(self.host.settings.gateway_peer))
-        self._programs = self.host.datapath._programs  # no door leads to them: only tests run them by hand
+        self._programs = self.host.datapath._kernel.programs  # no door leads to them: only tests run them by hand
         self.host.run(self._lift_event_limit)
 
     def _open_maps(self) -> dict[str, Map]:

@@ -8,21 +8,20 @@ Called from one thread at a time.
 """
 
 import errno
-import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from ipaddress import IPv4Address
 from typing import assert_never
 
 from stockade.datapath.contract import Applied, ApplyFailed, Counters, DeviceName, RuleHits
-from stockade.datapath.ebpf import attach, layout, loader
+from stockade.datapath.ebpf import attach, layout
 from stockade.datapath.ebpf.attach import Hooks
 from stockade.datapath.ebpf.endpoint_table import EndpointTable
-from stockade.datapath.ebpf.features import DatapathUnavailable, require_host
-from stockade.datapath.ebpf.flow_ring import FlowRing
+from stockade.datapath.ebpf.features import DatapathUnavailable
 from stockade.datapath.ebpf.host_links import HostLinks, make_host_links, remove_host_links
-from stockade.datapath.ebpf.maps import Map, PerCpuMap, RuleHitTable, SharedArray, possible_cpus
+from stockade.datapath.ebpf.kernel_objects import KernelObjects
 from stockade.datapath.ebpf.pins import Pins
 from stockade.datapath.ebpf.rule_tables import RuleTables, TableFull
 from stockade.datapath.ebpf.settings import EbpfSettings
@@ -49,9 +48,6 @@ GRACE_S = 0.05
 EVENT_LIMIT = 500
 """Flow events of one endpoint in 67 ms."""
 
-_SHARED = ("devices", "endpoints", "endpoint_names", "policies", "intervals", "rule_numbers", "rules")
-_UNREAD = ("events", "works")
-_PER_CPU = ("drops", "lost_events")
 _LINK_EVENTS = 1
 _NO_JOURNAL = NoJournal()
 
@@ -70,40 +66,18 @@ class EbpfDatapath:
         """
         self._settings = settings
         self._journal = journal
-        self._route = Netlink()
-        self._link_events = _link_events()
         self._pins = Pins(settings.pins, journal)
-        spec = loader.read_object(program if program is not None else _shipped(settings.fault))
-        spec = spec.resized(
-            {
-                "flows_tcp": settings.flows_tcp,
-                "flows_other": settings.flows_other,
-                "rules": layout.MAX_RULES * possible_cpus(),
-            }
-        )
-        try:
-            descriptors = self._pins.open_maps(spec)
-            programs = loader.load_programs(spec, descriptors)
-        except OSError as err:
-            require_host()
-            raise DatapathUnavailable(
-                f"the kernel refused the programs: {err}", "Report this with the kernel's version"
-            ) from err
-        self._maps = {
-            name: Map(name, fd) for name, fd in descriptors.items() if name not in (*_SHARED, *_PER_CPU, *_UNREAD)
-        }
-        self._shared = {name: SharedArray(name, descriptors[name]) for name in _SHARED}
-        self._per_cpu = {name: PerCpuMap(name, descriptors[name]) for name in _PER_CPU}
-        self._ring = FlowRing(descriptors["events"])
-        os.close(descriptors["works"])
-        self._hits = RuleHitTable(self._shared["rules"], layout.MAX_RULES)
-        self._rules = RuleTables(self._maps, self._shared, self._hits)
-        self._endpoints = EndpointTable(self._maps, self._shared)
-        self._hooks = Hooks(self._route, journal, programs)
-        self._programs = programs
-        self._applied = HostPolicy()
-        self._adopt()
-        self._join_host()
+        with ExitStack() as opened:
+            self._route = opened.enter_context(Netlink())
+            self._link_events = opened.enter_context(_link_events())
+            self._kernel = kernel = opened.enter_context(closing(KernelObjects(settings, self._pins, program)))
+            self._rules = RuleTables(kernel.maps, kernel.shared, kernel.hits)
+            self._endpoints = EndpointTable(kernel.maps, kernel.shared)
+            self._hooks = Hooks(self._route, journal, kernel.programs)
+            self._applied = HostPolicy()
+            self._adopt()
+            self._join_host()
+            self._opened = opened.pop_all()
 
     # ── the contract ──────────────────────────────────────────────────────────────────────────────────
 
@@ -145,17 +119,17 @@ class EbpfDatapath:
         return HostPolicy(endpoints, members, {name: each for name, each in rule_sets.items() if name in current})
 
     def flows(self) -> Iterator[FlowEvent]:
-        return self._ring.events(self._rules.rule_number)
+        return self._kernel.ring.events(self._rules.rule_number)
 
     def counters(self) -> Counters:
         rules = {}
         for number, place in self._rules.known_rules():
-            packets, size = self._hits.get(place)
+            packets, size = self._kernel.hits.get(place)
             if packets:
                 rules[number] = RuleHits(packets, size)
         drops = {reason: self._sum("drops", reason) for reason in DropReason}
         endpoint_drops: dict[NetworkInterfaceId, dict[DropReason, int]] = {}
-        for key, raw in self._maps["endpoint_drops"].items():
+        for key, raw in self._kernel.maps["endpoint_drops"].items():
             slot, reason = layout.ENDPOINT_DROP_KEY.unpack(key)
             name = self._endpoints.name_of(slot)
             if name is not None:
@@ -175,14 +149,7 @@ class EbpfDatapath:
 
     def close(self) -> None:
         self._rules.sweep(float("inf"))
-        tables: list[Map | SharedArray | PerCpuMap] = [*self._maps.values(), *self._shared.values()]
-        for table in (*tables, *self._per_cpu.values()):
-            table.close()
-        self._ring.close()
-        for fd in self._programs.values():
-            os.close(fd)
-        self._link_events.close()
-        self._route.close()
+        self._opened.close()
 
     # ── beyond the contract ───────────────────────────────────────────────────────────────────────────
 
@@ -261,7 +228,7 @@ class EbpfDatapath:
             *(bytes.fromhex(made.gateway_mac.replace(":", "")), bytes.fromhex(made.services_mac.replace(":", ""))),
             EVENT_LIMIT,
         )
-        self._maps["host"].put(layout.NUMBER.pack(0), raw)
+        self._kernel.maps["host"].put(layout.NUMBER.pack(0), raw)
 
     # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -293,7 +260,7 @@ class EbpfDatapath:
                     continue  # the step failed before it had done anything to take back
 
     def _sum(self, name: str, index: int) -> int:
-        return sum(layout.COUNT.unpack(each)[0] for each in self._per_cpu[name].get(index))
+        return sum(layout.COUNT.unpack(each)[0] for each in self._kernel.per_cpu[name].get(index))
 
 
 def _inverse(step: Step, old: HostPolicy) -> tuple[Step, ...]:
@@ -313,16 +280,6 @@ def _inverse(step: Step, old: HostPolicy) -> tuple[Step, ...]:
             return (LoadRuleSet(old.rule_sets[name]),)
         case _:
             assert_never(step)
-
-
-def _shipped(fault: str) -> bytes:
-    try:
-        return loader.shipped_object(fault)
-    except FileNotFoundError as err:
-        raise DatapathUnavailable(
-            f"the kernel object {err.filename} was not built",
-            "Build it: bpf/build.sh src/stockade/datapath/ebpf/objects",
-        ) from err
 
 
 def _link_events() -> socket.socket:
