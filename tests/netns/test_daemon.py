@@ -110,6 +110,13 @@ def test_a_control_process_that_dies_is_replaced_and_nothing_stops(running: Test
     assert _state(ec2, instance["InstanceId"]) == "running"
 
 
+def test_a_control_process_ends_with_its_agent(running: TestSite) -> None:
+    control = running.control()
+    running.agent().signal(signal.SIGKILL)
+    assert control.wait(10)
+    running.up()
+
+
 def test_a_stream_goes_on_and_no_port_opens_while_both_are_killed_and_come_back(running: TestSite) -> None:
     ec2 = running.client()
     group, machines = launch(ec2, 2, 22)

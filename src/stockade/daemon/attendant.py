@@ -18,6 +18,7 @@ from stockade.model.journal import Journal
 
 _log = logging.getLogger(__name__)
 _PAUSES_S = (0.0, 0.2, 1.0, 5.0)  # before the next one, the longer the more often it died
+_END_WITHIN_S = 5.0
 _CALM_S = 30.0  # one that lived this long is not part of a series
 
 
@@ -72,28 +73,34 @@ class Attendant:
                 why = f"the control process ended with status {status}"
                 self._opened.set_exception(Problem("the state could not be opened", why=why, code=OUR_BUG))
                 return
-            self._deaths = 0 if time.monotonic() - began > _CALM_S else self._deaths + 1
+            self._deaths = 1 if time.monotonic() - began > _CALM_S else self._deaths + 1
             _log.error("control_process_died", extra={"status": status, "deaths": self._deaths})
             await asyncio.to_thread(self._end, self._control)
             await asyncio.sleep(_PAUSES_S[min(self._deaths, len(_PAUSES_S)) - 1])
             self._control = start_control(self._settings, self._listener, self._user, self._journal)
 
     async def _attend_one(self, host: Attends, control: ControlProcess) -> int:
-        """Until it dies; its exit status."""
+        """Until it dies, or the stream between us breaks: then it is ended. Its exit status."""
         if self._status is not None:
             self._control.line.send(status=(await self._status()).plain())
         control.line.send(serve=True)
         stream = await agent_stream(control.stream)
-        tasks = {
-            asyncio.create_task(host.attend(stream)),
-            asyncio.create_task(self._listen(control)),
-        }
+        ended = asyncio.create_task(control.ended())
+        attending = asyncio.create_task(host.attend(stream))
+        listening = asyncio.create_task(self._listen(control))
         try:
-            return await control.ended()
+            await asyncio.wait({ended, attending}, return_when=asyncio.FIRST_COMPLETED)
+            if attending.done() and attending.exception() is not None:
+                _log.error("stream_broken", exc_info=attending.exception())
         finally:
-            for task in tasks:
+            for task in (attending, listening):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(attending, listening, return_exceptions=True)
+            await stream.close()  # a control process that still lives ends with it
+            done, _ = await asyncio.wait({ended}, timeout=_END_WITHIN_S)
+            if not done:
+                control.process.kill()
+        return await ended
 
     async def _listen(self, control: ControlProcess) -> None:
         while (message := await control.line.receive()) is not None:

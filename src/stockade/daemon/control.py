@@ -23,6 +23,7 @@ from stockade.daemon.reachable import code_paths, make_reachable
 from stockade.daemon.settings import Origin, Settings
 from stockade.daemon.site import Credentials
 from stockade.daemon.wiring.cell import Control, open_control
+from stockade.linux import namespaces
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ def main(arguments: list[str]) -> int:
     values = {name: Origin(value, origin) for name, (value, origin) in first["settings"].items()}
     settings = Settings(values, user=first["uid"], home=Path(first["home"]))
     if first["user"] is not None:
+        # Of the network it needs the one socket it was given, and of the file system what it runs and keeps.
+        namespaces.unshare(namespaces.NEWNET)
         make_reachable([*code_paths(), settings.state_directory])
         privileges.drop(first["user"])
     os.umask(0o077)

@@ -2,10 +2,9 @@
 
 import socket
 
-from stockade.feed.contract import ViewStream
 from stockade.feed.frames import SocketViewStream
 
 
-async def agent_stream(connected: socket.socket) -> ViewStream:
+async def agent_stream(connected: socket.socket) -> SocketViewStream:
     """The agent's end, on our end of the pair."""
     return await SocketViewStream.over(connected)
