@@ -48,6 +48,7 @@ class Region:
         self._run = Path("/run") / self.site
         self._configuration = configuration(scratch)
         self._networks: dict[str, int] = {}
+        self._faulty: subprocess.Popen[str] | None = None
         self._guard: subprocess.Popen[str] | None = None
 
     def start(self, tell: Callable[[str], None]) -> None:
@@ -80,8 +81,11 @@ class Region:
         tell(f"starting a Stockade with a fault: {self._fault}")
         command = [sys.executable, "-m", "stockade.daemon.demo.faulty", self._fault, str(self._configuration)]
         process = self._host.popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self._faulty = process
         assert process.stdout is not None
-        if process.stdout.readline() != "ready\n":
+        with process.stdout:
+            first = process.stdout.readline()
+        if first != "ready\n":
             raise Problem("the demo's faulty Stockade did not start", code=CANNOT)
 
     def stop(self, tell: Callable[[str], None]) -> None:
@@ -94,6 +98,8 @@ class Region:
                 done = self._command(["down", "--force"], timeout_s=150)
                 for line in done.stderr.splitlines():
                     tell(line)
+        if self._faulty is not None:
+            self._faulty.wait(timeout=30)
         shutil.rmtree(self._state, ignore_errors=True)
         if self._guard is not None:
             self._guard.communicate("done\n")
