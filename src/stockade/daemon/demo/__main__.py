@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from stockade.daemon.demo.mary import STRANGER
 from stockade.daemon.demo.player import Player, Tally, say_plainly
 from stockade.daemon.demo.probes import SSH_CONFIGURATION
 from stockade.daemon.demo.region import ENDPOINT, TOOLS, Region, ensure_images
+from stockade.daemon.demo.script import Story
 from stockade.daemon.demo.stories import STORIES, stories
 from stockade.daemon.demo.transport import QueryTools
 from stockade.daemon.demo.world import World, programs_missing
@@ -28,10 +29,9 @@ FAULTS = ("antispoof", "ingress", "wait")
 Say = Callable[[str], None]
 
 
-def play(story: str | None = None, fault: str = "", say: Say = say_plainly) -> Tally:
+def play(chosen: Sequence[Story], fault: str = "", say: Say = say_plainly) -> Tally:
     """Build the world, start Stockade in it, play the stories, take all of it away. Raises Problem."""
     check_machine()
-    chosen = stories(story)
     try:
         ensure_images(sorted({recipe for one in chosen for recipe in one.recipes}), say)
     except ImageUnavailable as err:
@@ -81,7 +81,7 @@ def main(words: list[str]) -> int:
         signal.signal(number, signal.default_int_handler)
     began = time.monotonic()
     try:
-        tally = play(chosen.story, chosen.fault)
+        tally = play(stories(chosen.story), chosen.fault)
     except Problem as problem:
         print("\n".join(problem.lines()), file=sys.stderr)
         return problem.code
