@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,9 +56,21 @@ class Site:
         own = cls(settings.site, settings.own_run_directory)
         return system if system.agent() is not None or not own.directory.is_dir() else own
 
+    def make_directory(self) -> None:
+        """The run directory, ours alone. Raises Problem when something else of this host lives there already."""
+        self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        strangers = sorted(set(os.listdir(self.directory)) - _RUN_FILES)
+        if strangers:
+            raise Problem(
+                f"{self.directory} belongs to something else",
+                why=f"it holds {strangers[0]}",
+                attempt="choose another site.name: STOCKADE_SITE=other stockade up",
+                code=USAGE,
+            )
+
     def take(self) -> int:
         """Become this site's agent; the lock is held as long as the descriptor is open. Raises Problem."""
-        self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.make_directory()
         fd = os.open(self._agent, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,12 +122,17 @@ class Site:
             ) from err
 
     def forget(self, keep: bool = False) -> None:
-        """Remove the files; `keep`: those stay that a later `up` or `down --force` needs."""
-        if not keep:
-            shutil.rmtree(self.directory, ignore_errors=True)
+        """Remove the files; `keep`: those stay that a later `up` or `down --force` needs.
+
+        A directory that holds anything else is not ours: a site's name may be that of another program in /run.
+        """
+        if keep:
+            for name in ("credentials.json", "agent"):
+                (self.directory / name).unlink(missing_ok=True)
             return
-        for name in ("credentials.json", "agent"):
-            (self.directory / name).unlink(missing_ok=True)
+        present = set(os.listdir(self.directory)) if self.directory.is_dir() else set()
+        if present and not present - _RUN_FILES:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def caller_ids() -> tuple[int, int]:
@@ -125,7 +143,8 @@ def caller_ids() -> tuple[int, int]:
 def prepare_state(directory: Path, user: int) -> None:
     """A directory of our own in which the control process (`user`) may write, and touch nothing of root's.
 
-    Sticky, so that it cannot rename what the agent keeps beside the database (images, instances).
+    Sticky, so that it cannot rename what the agent keeps beside the database (images, instances); and those are
+    made here, so that it cannot make them first, as links to wherever it wants root to write.
     """
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     about = directory.stat()
@@ -137,8 +156,24 @@ def prepare_state(directory: Path, user: int) -> None:
             attempt="set state.path to a file in a new directory",
             code=USAGE,
         )
+    for name in _OF_THE_AGENT:
+        place = directory / name
+        with contextlib.suppress(FileExistsError):
+            place.mkdir(mode=0o755)
+        kept = place.lstat()
+        if not stat.S_ISDIR(kept.st_mode) or kept.st_uid != 0:
+            raise Problem(
+                f"{place} cannot be trusted",
+                why="it is not a directory of root's, and root runs what lies there",
+                attempt=f"rm -r {place}        (images are built again)",
+                code=USAGE,
+            )
     os.chown(directory, 0, user)
     directory.chmod(0o1771)
 
 
+_OF_THE_AGENT = ("images", "instances")
 _OURS = ("state.db", "images", "instances", "stockade.log")
+_RUN_FILES = frozenset(
+    ("agent", "journal", "journal.new", "view", "view.new", "credentials.json", "credentials.new", "log")
+) | {"services", "runtime"}  # the services namespace's name, the container runtime's state

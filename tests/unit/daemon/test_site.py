@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from stockade.daemon.down import Ended, end, force
 from stockade.daemon.problems import Problem
 from stockade.daemon.site import Credentials, Site, prepare_state
 from stockade.linux.processes import ProcessId
@@ -47,6 +48,15 @@ def test_a_site_that_ended_leaves_no_directory(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_directory_of_another_program_is_neither_taken_nor_removed(tmp_path: Path) -> None:
+    (tmp_path / "docker.pid").write_text("1")
+    site = Site("docker", tmp_path)
+    with pytest.raises(Problem, match="belongs to something else"):
+        site.take()
+    assert end(site, keep=False) == force(site) == Ended(was_running=False)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["docker.pid"]
+
+
 def test_a_site_that_keeps_its_instances_keeps_its_journal(tmp_path: Path) -> None:
     site = Site("one", tmp_path)
     site.journal.write_text("")
@@ -60,3 +70,23 @@ def test_the_state_needs_a_directory_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "letters").write_text("dear")
     with pytest.raises(Problem, match="cannot hold the state"):
         prepare_state(tmp_path, 61200)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", ["images", "instances"])
+def test_the_control_process_cannot_say_where_root_keeps_images_and_instances(tmp_path: Path, name: str) -> None:
+    prepare_state(tmp_path / "fresh", 61200)
+    made = (tmp_path / "fresh" / name).stat()
+    assert (made.st_uid, made.st_mode & 0o022) == (0, 0)
+
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    for target in ("/etc", "/nowhere"):
+        (prepared / name).symlink_to(target)
+        with pytest.raises(Problem, match="cannot be trusted"):
+            prepare_state(prepared, 61200)
+        (prepared / name).unlink()
+    (prepared / name).mkdir()
+    os.chown(prepared / name, 61200, 61200)
+    with pytest.raises(Problem, match="cannot be trusted"):
+        prepare_state(prepared, 61200)

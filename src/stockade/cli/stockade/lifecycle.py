@@ -165,7 +165,7 @@ def _be_daemon(chosen: Settings, writing: int) -> None:
 
 
 def _redirect(site: Site) -> None:
-    site.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    site.make_directory()
     log_fd = os.open(site.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
