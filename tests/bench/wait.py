@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,47 +93,71 @@ def _start_late(site: TestSite, late_s: float) -> "subprocess.Popen[str]":
     return daemon
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a round needs: whom to call, what to open, where to listen, sniff and count."""
+
+    ec2: Any
+    group: str
+    address: str
+    listening: socket.socket
+    sniffer: socket.socket
+    drops: PerCpuMap
+
+
 def _rounds(site: TestSite, count: int, what: str) -> Seen:
     ec2 = site.client()
     group = ec2.create_security_group(GroupName="wait", Description="wait")["GroupId"]
     made = ec2.run_instances(ImageId=MICRO, MinCount=1, MaxCount=1, SecurityGroupIds=[group])["Instances"][0]
     instance = until(lambda: _running_instance(ec2, made["InstanceId"]))
-    drops = PerCpuMap("drops", syscall.open_pinned(f"/sys/fs/bpf/{site.name}/drops"))
     seen = Seen()
-    with site.network_of(instance["InstanceId"]) as space:
-        listening = in_netns(space, lambda: socket.create_server(("0.0.0.0", _PORT), backlog=128))
-        sniffer = in_netns(space, _sniffer)
-        try:
-            # One thread inside the host namespace does it all: entering it again and again is not what is measured.
-            site.inside(lambda: _all(ec2.plain, group, instance["PublicIpAddress"], count, drops, sniffer, seen, what))
-        finally:
-            listening.close()
-            sniffer.close()
-            drops.close()
+    with site.network_of(instance["InstanceId"]) as space, ExitStack() as closing:
+        ground = Ground(
+            ec2.plain,
+            group,
+            instance["PublicIpAddress"],
+            closing.enter_context(in_netns(space, lambda: socket.create_server(("0.0.0.0", _PORT), backlog=128))),
+            closing.enter_context(in_netns(space, _sniffer)),
+            PerCpuMap("drops", syscall.open_pinned(f"/sys/fs/bpf/{site.name}/drops")),
+        )
+        closing.callback(ground.drops.close)
+        ground.listening.setblocking(False)
+
+        def all_rounds() -> None:
+            for number in range(count):
+                _round(ground, seen)
+                if (number + 1) % 100 == 0:
+                    progress(f"{what} {number + 1}/{count}")
+
+        # One thread inside the host namespace does it all: entering it again and again is not what is measured.
+        site.inside(all_rounds)
     return seen
 
 
-def _all(
-    ec2: Any, group: str, address: str, count: int, drops: PerCpuMap, sniffer: socket.socket, seen: Seen, what: str
-) -> None:  # fmt: skip
-    for number in range(count):
-        began = time.perf_counter()
-        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=_PERMISSION)
-        seen.authorize_ms.append((time.perf_counter() - began) * 1000)
-        with socket.socket() as tried:
-            tried.settimeout(0.5)
-            seen.refused_too_long += tried.connect_ex((address, _PORT)) != 0
-        began = time.perf_counter()
-        ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=_PERMISSION)
-        seen.revoke_ms.append((time.perf_counter() - began) * 1000)
-        _drain(sniffer)
-        before = _refusals(drops)
-        _send_syns(address)
-        counted = _counted(drops, before)
-        seen.let_in_too_long += _drain(sniffer)
-        seen.uncounted += abs(_SYNS - counted)
-        if (number + 1) % 100 == 0:
-            progress(f"{what} {number + 1}/{count}")
+def _round(ground: Ground, seen: Seen) -> None:
+    began = time.perf_counter()
+    ground.ec2.authorize_security_group_ingress(GroupId=ground.group, IpPermissions=_PERMISSION)
+    seen.authorize_ms.append((time.perf_counter() - began) * 1000)
+    with socket.socket() as tried:
+        tried.settimeout(0.5)
+        seen.refused_too_long += tried.connect_ex((ground.address, _PORT)) != 0
+        _take_all(ground.listening)
+    began = time.perf_counter()
+    ground.ec2.revoke_security_group_ingress(GroupId=ground.group, IpPermissions=_PERMISSION)
+    seen.revoke_ms.append((time.perf_counter() - began) * 1000)
+    _drain(ground.sniffer)
+    before = _refusals(ground.drops)
+    _send_syns(ground.address)
+    counted = _counted(ground.drops, before)
+    seen.let_in_too_long += _drain(ground.sniffer)
+    seen.uncounted += abs(_SYNS - counted)
+
+
+def _take_all(listening: socket.socket) -> None:
+    """Or the queue of connections fills up, and the kernel of the instance refuses in our place."""
+    with suppress(BlockingIOError):
+        while True:
+            listening.accept()[0].close()
 
 
 def _send_syns(address: str) -> None:
