@@ -32,9 +32,13 @@ _SERVICES = {
 }
 # A host key for each container, as ours have; of the one kind that is quickest to make.
 _SSHD = "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; mkdir -p /run/sshd; exec /usr/sbin/sshd -D -e"
-_EMPTY = (
-    "ip link set lo up; for place in /run /var/lib /dev/shm; do mount -t tmpfs none $place; done; exec sleep infinity"
-)
+_EMPTY = """
+ip link set lo up
+for place in /run /var/lib /dev/shm /etc/cni; do
+    [ ! -d $place ] || mount -t tmpfs none $place
+done
+exec sleep infinity
+"""
 
 
 @dataclass(frozen=True, slots=True)
