@@ -1,38 +1,38 @@
 from stockade.instances.images.sources import release_codename, select_deb822, select_lines
 
 DEB822 = """Types: deb
-URIs: http://one.invalid/debian
+URIs: http://one.example/debian
 Suites: bookworm bookworm-updates
 Components: main
 
 Types: deb
-URIs: http://two.invalid/security
+URIs: http://two.example/security
 Suites: bookworm-security
 Components: main
 Signed-By: /usr/share/keyrings/a.gpg
 
 Types: deb
-URIs: http://third.invalid/party
+URIs: http://third.example/party
 Suites: stable
 Components: main
 
 Types: deb-src
-URIs: http://one.invalid/debian
+URIs: http://one.example/debian
 Suites: bookworm
 Components: main
 
 Types: deb
 Enabled: no
-URIs: http://off.invalid/debian
+URIs: http://off.example/debian
 Suites: bookworm
 Components: main
 """
 
-LINES = """# deb http://commented.invalid/debian bookworm main
-deb http://one.invalid/debian bookworm main contrib
-deb [signed-by=/k.gpg arch=amd64] http://two.invalid/debian bookworm-security main
-deb-src http://one.invalid/debian bookworm main
-deb http://third.invalid/party nodistro main
+LINES = """# deb http://commented.example/debian bookworm main
+deb http://one.example/debian bookworm main contrib
+deb [signed-by=/k.gpg arch=amd64] http://two.example/debian bookworm-security main
+deb-src http://one.example/debian bookworm main
+deb http://third.example/party nodistro main
 """
 
 
@@ -44,9 +44,9 @@ def test_the_release_is_named_with_or_without_quotes() -> None:
 
 def test_only_enabled_binary_stanzas_of_the_release_are_taken() -> None:
     chosen = select_deb822(DEB822, "bookworm")
-    assert "one.invalid" in chosen
+    assert "one.example" in chosen
     assert "Signed-By: /usr/share/keyrings/a.gpg" in chosen
-    for left_out in ("third.invalid", "deb-src", "off.invalid"):
+    for left_out in ("third.example", "deb-src", "off.example"):
         assert left_out not in chosen
 
 
@@ -54,9 +54,9 @@ def test_only_binary_lines_of_the_release_are_taken() -> None:
     chosen = select_lines(LINES, "bookworm").splitlines()
     assert [line.split()[-3:] for line in chosen] == [
         ["bookworm", "main", "contrib"],
-        ["http://two.invalid/debian", "bookworm-security", "main"],
+        ["http://two.example/debian", "bookworm-security", "main"],
     ]
 
 
 def test_a_release_whose_name_only_begins_alike_is_another() -> None:
-    assert select_lines("deb http://one.invalid/debian bookwormish main", "bookworm") == ""
+    assert select_lines("deb http://one.example/debian bookwormish main", "bookworm") == ""
