@@ -18,7 +18,7 @@ BINARY = {".o", ".gz", ".pyc", ".png", ".db", ".whl"}
 NAMED_HOSTS = re.compile(
     r"(\w+|www\.apache\.org|127\.[\d.]+|169\.254\.[\d.]+|198\.18\.[\d.]+|.*\.example(\.(com|net|org))?|example\.(com|net|org)"
     r"|.*\.localhost|.*\.stockade\.internal|.*\.amazonaws\.com|www\.w3\.org|schemas\.xmlsoap\.org|docs\.oasis-open\.org"
-    r"|evil\.\w+|[\w.-]*\.test|\W.*|)$"
+    r"|.*\.invalid|evil\.\w+|[\w.-]*\.test|\W.*|)$"
 )
 OF_ONE_MACHINE = re.compile("|".join(("/" + "work/", r"py" + "env", "index" + "-url", "find" + "-links")))
 
