@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from stockade.instances.container.cgroups import Cgroups, current_hierarchies
 from stockade.linux.namespaces import open_netns
 
 _NETWORK = IPv4Address("10.88.1.0")  # of podman's default network, 10.88.0.0/16
@@ -32,6 +33,7 @@ _SERVICES = {
 }
 # A host key for each container, as ours have; of the one kind that is quickest to make.
 _SSHD = "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; mkdir -p /run/sshd; exec /usr/sbin/sshd -D -e"
+_CGROUP = "stockade-bench-podman"
 _EMPTY = """
 ip link set lo up
 for place in /run /var/lib /dev/shm /etc/cni; do
@@ -83,6 +85,9 @@ class Podman:
         if hasattr(self, "netns"):
             os.close(self.netns)
         shutil.rmtree(self._folder, ignore_errors=True)
+        cgroups = Cgroups(_CGROUP, current_hierarchies())
+        cgroups.remove("conmon")  # podman leaves its monitors' own
+        cgroups.remove_site()
 
     def start(self, containers: Sequence[Container], started: Callable[[Container], None]) -> None:
         """`podman run -d` of each, and `started` as soon as it has returned; returns when all of that has."""
@@ -102,7 +107,8 @@ class Podman:
 
     def _run(self, container: Container) -> "subprocess.CompletedProcess[str]":
         script = f"{_SERVICES[container.recipe]} {_SSHD}"
-        return self._podman("run", "--detach", "--ip", container.address, "localhost/server", "/bin/sh", "-c", script)
+        where = ("--ip", container.address, "--cgroup-parent", f"/{_CGROUP}")
+        return self._podman("run", "--detach", *where, "localhost/server", "/bin/sh", "-c", script)
 
     def _import(self) -> None:
         tree = self._folder / "tree"
