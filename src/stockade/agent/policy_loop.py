@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from stockade.agent.frame_check import checked
 from stockade.agent.serial import SerialCalls
 from stockade.agent.uplink import Uplink
 from stockade.agent.view_file import ViewFile
@@ -69,9 +70,9 @@ class PolicyLoop:
         return self._view
 
     async def read(self, frames: AsyncIterator[Frame]) -> None:
-        """Take frames from a stream until it ends. One stream at a time."""
+        """Take frames from a stream until it ends. One stream at a time. Raises FrameRefused."""
         async for frame in frames:
-            self._queue.append(frame)
+            self._queue.append(checked(frame))
             self._arrived.set()
 
     async def run(self) -> None:

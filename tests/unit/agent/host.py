@@ -170,6 +170,11 @@ class FakeHost:
         self._attending = asyncio.create_task(self.agent.attend(self.stream))
         return self.stream
 
+    async def until_the_stream_ends(self) -> None:
+        """Raises what ended it."""
+        assert self._attending is not None
+        await asyncio.wait_for(asyncio.shield(self._attending), 5)
+
     async def stop(self, remove_instances: bool = False) -> None:
         if self._attending is not None:
             self._attending.cancel()

@@ -1,9 +1,14 @@
 """The loops together: views enforced and acknowledged, instances launched, adopted and removed."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
+import pytest
+
+from stockade.agent.frame_check import FrameRefused
 from stockade.datapath.contract import ApplyFailed
 from stockade.model.ids import InstanceId
 from stockade.model.instance import Observed
@@ -48,6 +53,27 @@ async def test_an_instance_is_policed_before_it_starts(host: FakeHost) -> None:
     stream.down.put_nowait(whole(1, group(80), *machine(1)))
     await stream.until_seen(ONE, Observed.RUNNING)
     assert host.driver.log == ["create i-00000001", "attach eni-00000001", "start i-00000001"]
+
+
+@pytest.mark.parametrize("name", ["../../../etc/cron.d/x", "/etc", "i-0100000g", "i-01000001\n", "", ["i-01000001"]])
+async def test_what_is_no_id_never_becomes_a_path(host: FakeHost, name: Any) -> None:
+    stream = host.attend()
+    interface, instance = machine(1)
+    stream.down.put_nowait(whole(1, group(80), interface, replace(instance, id=name)))
+    with pytest.raises(FrameRefused, match="is no id"):
+        await host.until_the_stream_ends()
+    assert host.agent.view.revision == 0
+    assert host.driver.log == []
+
+
+@pytest.mark.parametrize("number", [0, -1, 1 << 60, "1", True])
+async def test_an_interface_number_is_a_number(host: FakeHost, number: Any) -> None:
+    stream = host.attend()
+    interface, instance = machine(1)
+    stream.down.put_nowait(whole(1, group(80), replace(interface, number=number), instance))
+    with pytest.raises(FrameRefused, match="number"):
+        await host.until_the_stream_ends()
+    assert host.driver.log == []
 
 
 async def test_no_instance_starts_while_its_policy_cannot_be_applied(host: FakeHost) -> None:
