@@ -375,6 +375,14 @@ def test_the_tools_of_the_walkthrough_work_inside(images: Path, region: Region) 
         in_netns(region.netns, lambda: socket.create_connection((str(address), 80), 1.0))
 
 
+@pytest.mark.images
+def test_no_socket_leads_around_the_instances_network(images: Path, region: Region) -> None:
+    tried = 'for (0..50) { print "$_ " if socket(my $s, $_, 1, 0) or socket($s, $_, 2, 0) or socket($s, $_, 3, 0) }'
+    opened = region.ssh(region.launch(1, "base"), f"perl -e '{tried}'")
+    assert {int(number) for number in opened.split()} <= {1, 2, 10, 16, 17}
+    assert "2 " in opened
+
+
 def until(look: Callable[[], str], enough: Callable[[str], bool]) -> str:
     """What is seen once it is enough, or after ten seconds."""
     end = time.monotonic() + 10
