@@ -30,6 +30,7 @@ from stockade.model.host_view import ViewInstance
 from stockade.model.ids import HostId, RandomHex
 from stockade.model.instance import InstanceStatus, Observed
 from stockade.service.accounts import Accounts, CreatedAccount
+from stockade.service.answers import Answers
 from stockade.service.cell import Cell, CellSettings
 from stockade.service.images import Images
 from stockade.service.instances import Instances
@@ -124,7 +125,8 @@ class World:
         return Gateway(self.services, self.authenticator, lambda: regions, new_request_id)
 
     def _native(self) -> Any:
-        return Native(self.services.accounts, self.authenticator, lambda: self.health, self.counters).app()
+        answers = Answers(self.cell)
+        return Native(self.services.accounts, self.authenticator, lambda: self.health, self.counters, answers).app()
 
 
 class ReportingHost:

@@ -17,7 +17,7 @@ SERVICES: Final = frozenset({(METADATA, TCP, 80), (RESOLVER, UDP, 53), (RESOLVER
 LINK_LOCAL: Final = IPv4Network("169.254.0.0/16")
 MULTICAST: Final = IPv4Network("224.0.0.0/4")
 BROADCAST: Final = IPv4Address("255.255.255.255")
-_NOBODY: Final = (IPv4Network("0.0.0.0/8"), IPv4Network("127.0.0.0/8"), MULTICAST, IPv4Network("240.0.0.0/4"))
+NOBODYS: Final = (IPv4Network("0.0.0.0/8"), IPv4Network("127.0.0.0/8"), MULTICAST, IPv4Network("240.0.0.0/4"))
 
 
 def is_link_local(address: Address) -> bool:
@@ -32,4 +32,4 @@ def is_for_many(address: Address) -> bool:
 
 def is_nobody(address: Address) -> bool:
     """Never anybody's source: unspecified, loopback, multicast, reserved."""
-    return any(address.version == 4 and address in block for block in _NOBODY)
+    return any(address.version == 4 and address in block for block in NOBODYS)

@@ -1,47 +1,9 @@
 """The command itself, as a process: exit codes, streams, and a whole model-only daemon."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-COMMAND = (sys.executable, "-P", "-m", "stockade")
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """A site of this test's own."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "EC2_", "STOCKADE_"))}
-    return {
-        **kept,
-        "PYTHONPATH": str(Path(__file__).parents[3] / "src"),
-        "HOME": str(tmp_path),
-        "STOCKADE_SITE": f"t{os.getpid()}x{port}",
-        "STOCKADE_API_LISTEN": f"127.0.0.1:{port}",
-        "STOCKADE_STATE": str(tmp_path / "state" / "state.db"),
-        "STOCKADE_ENFORCE": "none",
-    }
-
-
-def stockade(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*COMMAND, *arguments], env=environment, cwd="/", capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-@pytest.fixture
-def daemon(environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    started = stockade(environment, "up", "-d")
-    assert started.returncode == 0, started.stderr
-    yield environment
-    assert stockade(environment, "down").returncode == 0
+from commanding import stockade
 
 
 def test_without_a_daemon_the_exit_code_is_three_and_the_fix_is_named(environment: dict[str, str]) -> None:

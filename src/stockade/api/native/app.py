@@ -7,6 +7,7 @@ from stockade.api.aws.auth.authenticate import Authenticator
 from stockade.api.native.counters import Counters
 from stockade.api.native.health import Health
 from stockade.service.accounts import Accounts
+from stockade.service.answers import Answers
 
 Message: TypeAlias = MutableMapping[str, Any]
 AsgiApp: TypeAlias = Callable[
@@ -18,15 +19,21 @@ class Native:
     """Made at the start; `app` is called once, by the first request."""
 
     def __init__(
-        self, accounts: Accounts, authenticator: Authenticator, how_well: Callable[[], Health], counters: Counters
+        self,
+        accounts: Accounts,
+        authenticator: Authenticator,
+        how_well: Callable[[], Health],
+        counters: Counters,
+        answers: Answers,
     ) -> None:
         self._accounts = accounts
         self._authenticator = authenticator
         self._how_well = how_well
         self._counters = counters
+        self._answers = answers
 
     def app(self) -> AsgiApp:
         """The ASGI application."""
         from stockade.api.native.routes import Routes  # noqa: PLC0415 - see above
 
-        return Routes(self._accounts, self._authenticator, self._how_well, self._counters).app()
+        return Routes(self._accounts, self._authenticator, self._how_well, self._counters, self._answers).app()

@@ -1,6 +1,5 @@
 """The routes under /_stockade/, on Starlette."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,16 +9,15 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from stockade.api.aws.auth.authenticate import Authenticator
-from stockade.api.aws.errors import fault_of
-from stockade.api.aws.request import HttpRequest
 from stockade.api.aws.wire.faults import Fault
 from stockade.api.native import health, metrics
+from stockade.api.native.answers import AnswerRoutes, refused
+from stockade.api.native.callers import body_of, identify, object_of
 from stockade.api.native.counters import Counters
 from stockade.model.account import Account, Platform
 from stockade.model.errors import StockadeError
 from stockade.service.accounts import Accounts
-
-BODY_BYTES = 64 * 1024
+from stockade.service.answers import Answers
 
 
 class Routes:
@@ -31,7 +29,9 @@ class Routes:
         authenticator: Authenticator,
         how_well: Callable[[], health.Health],
         counters: Counters,
+        answers: Answers,
     ) -> None:
+        self._answers = AnswerRoutes(answers, authenticator)
         self._accounts = accounts
         self._authenticator = authenticator
         self._how_well = how_well
@@ -47,6 +47,7 @@ class Routes:
                 Route("/_localstack/health", self.localstack_health),
                 Route("/_stockade/metrics", self.metrics),
                 Route("/_stockade/accounts", self.accounts, methods=["GET", "POST"]),
+                Route("/_stockade/explain", self._answers.explain, methods=["POST"]),
             ],
         )
 
@@ -66,7 +67,7 @@ class Routes:
     async def accounts(self, request: Request) -> Response:
         """GET lists them, POST makes one; both for administrators, signed with version 4."""
         try:
-            body = await _body(request)
+            body = await body_of(request)
             self._check_admin(request, body)
             if request.method == "GET":
                 return JSONResponse({"schema": 1, "accounts": [_shown(one) for one in self._accounts.all()]})
@@ -77,10 +78,8 @@ class Routes:
                 platform=_platform(asked.get("platform", Platform.VPC.value)),
                 public_key=asked.get("key"),
             )
-        except Fault as fault:
-            return _error(fault)
-        except StockadeError as error:
-            return _error(fault_of(error, classic=False))
+        except (Fault, StockadeError) as error:
+            return refused(error)
         made = _shown(created.account) | {
             "schema": 1,
             "access_key_id": created.key.id,
@@ -89,37 +88,15 @@ class Routes:
         return JSONResponse(made, 201)
 
     def _check_admin(self, request: Request, body: bytes) -> None:
-        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw)
-        path = request.scope["raw_path"].decode("ascii")
-        query = request.scope["query_string"].decode("latin-1")
-        signed = HttpRequest(request.method, path, query, headers, body)
-        if signed.header("authorization") is None:
-            # The older versions sign parameters, not bodies.
-            raise Fault("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
-        identified = self._authenticator.identify(signed, {}, sts=False)
+        identified = identify(self._authenticator, request, body)
         if identified.key is None or not identified.account.is_admin:
             raise Fault("UnauthorizedOperation", "You are not authorized to perform this operation.", 403)
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > BODY_BYTES:
-            raise Fault("RequestEntityTooLarge", f"The request is longer than {BODY_BYTES} bytes.", 413)
-    return bytes(body)
-
-
 def _object(body: bytes) -> dict[str, str]:
-    try:
-        asked = json.loads(body)
-    except ValueError:
-        asked = None
-    if not isinstance(asked, dict) or not all(isinstance(value, str) for value in asked.values()):
+    asked = object_of(body, frozenset({"id", "name", "platform", "key"}))
+    if not all(isinstance(value, str) for value in asked.values()):
         raise Fault("MalformedQueryString", "The body must be a JSON object of strings.")
-    unknown = asked.keys() - {"id", "name", "platform", "key"}
-    if unknown:
-        raise Fault("UnknownParameter", f"The parameter {min(unknown)} is not recognized")
     return asked
 
 
@@ -138,7 +115,3 @@ def _shown(account: Account) -> dict[str, Any]:
         "default_key": account.default_key,
         "disabled": account.disabled,
     }
-
-
-def _error(fault: Fault) -> Response:
-    return JSONResponse({"schema": 1, "error": {"code": fault.code, "message": fault.message}}, fault.status)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from stockade.cli.stockade.connection import Answer, credentials, native
+from stockade.cli.stockade.connection import credentials, native
 from stockade.cli.stockade.environment import lines, variables
+from stockade.cli.stockade.refusals import accepted
 from stockade.cli.stockade.tables import print_json, print_table
-from stockade.daemon.problems import REFUSED, USAGE, Problem
+from stockade.daemon.problems import USAGE, Problem
 from stockade.daemon.site import Credentials
 
 
@@ -23,7 +24,7 @@ def create(
     if key is not None:
         wanted["key"] = _public_key(key)
     admin = credentials()
-    made = _accepted(native(admin, "POST", "accounts", wanted)).document
+    made = accepted(native(admin, "POST", "accounts", wanted)).document
     keys = made["access_key_id"], made["secret_access_key"]
     caller = Credentials(admin.endpoint, *keys, account=made["account_id"], region=admin.region)
     if shell is not None:
@@ -40,7 +41,7 @@ def create(
 
 def list_all(as_json: bool, quiet: bool, headers: bool) -> int:
     """Every account."""
-    document = _accepted(native(credentials(), "GET", "accounts")).document
+    document = accepted(native(credentials(), "GET", "accounts")).document
     found = document["accounts"]
     if as_json:
         print_json({"accounts": found})
@@ -62,11 +63,3 @@ def _public_key(path: Path) -> str:
     if "PRIVATE KEY" in text:
         raise Problem(f"{path} is a private key", attempt=f"ssh-keygen -y -f {path} > {path}.pub", code=USAGE)
     return text
-
-
-def _accepted(answer: Answer) -> Answer:
-    if answer.status >= 400:
-        error = answer.document.get("error", {})
-        said = error.get("message") or answer.document.get("message", "")
-        raise Problem(f"{error.get('code', answer.status)}: {said}", code=REFUSED)
-    return answer

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from stockade.cli.stockade import asking
+
 # ruff: noqa: PLC0415 - see above
 
 app = typer.Typer(
@@ -105,7 +107,7 @@ def shell(context: typer.Context) -> None:
     """A shell (or, after --, one command) in which instance names resolve and `stockade env` holds."""
     from stockade.cli.stockade import environment
 
-    raise typer.Exit(environment.shell(context.args))
+    environment.shell(context.args)
 
 
 @app.command(
@@ -163,6 +165,9 @@ def run(
     from stockade.cli.stockade import resources
 
     raise typer.Exit(resources.run(group, count, name=name, image=image, wait=wait, as_json=json, quiet=quiet))
+
+
+asking.add_to(app)
 
 
 @account_app.command("create")

@@ -23,6 +23,7 @@ from stockade.feed import frames
 from stockade.feed.local import Feed
 from stockade.model.account import Account
 from stockade.service.accounts import Accounts, CreatedAccount
+from stockade.service.answers import Answers
 from stockade.service.cell import Cell, CellSettings, Quotas
 from stockade.service.enforcement import Enforcement, NoEnforcement
 from stockade.service.images import Images
@@ -116,10 +117,11 @@ async def open_control(settings: Settings, feed_delay_s: float = 0.0) -> Control
     authenticator = Authenticator(accounts.find_key, lambda: datetime.now(UTC), _auth_rules(settings, accounts))
     counters = Counters()
     gateway = Gateway(_services(cell, accounts), authenticator, lambda: frozenset(cell.settings.regions))
+    answers = Answers(cell)
     control: Control
 
     def native() -> Any:
-        return Native(accounts, authenticator, control.health, counters).app()
+        return Native(accounts, authenticator, control.health, counters, answers).app()
 
     front = FrontDoor(gateway, native, counters, lambda: str(uuid.uuid4()), FrontSettings())
     control = Control(settings, store, cache, cell, feed, upkeep, accounts, front)

@@ -1,0 +1,58 @@
+"""POST /_stockade/explain: a question about the rules, answered for the account that signs it."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from stockade.api.aws.auth.authenticate import Authenticator
+from stockade.api.aws.errors import fault_of
+from stockade.api.aws.wire.faults import Fault
+from stockade.api.native.callers import body_of, identify, object_of, text_of
+from stockade.api.native.documents import Documents
+from stockade.model.errors import StockadeError
+from stockade.model.resources import Resources
+from stockade.model.traffic import parse_traffic
+from stockade.service.answers import Answers
+from stockade.service.caller import Caller
+
+
+class AnswerRoutes:
+    """Each takes a JSON object and answers one."""
+
+    def __init__(self, answers: Answers, authenticator: Authenticator) -> None:
+        self._answers = answers
+        self._authenticator = authenticator
+
+    async def explain(self, request: Request) -> Response:
+        """Would it pass, and why."""
+        try:
+            caller, body = await self._asked(request)
+            asked = object_of(body, frozenset({"source", "destination", "traffic"}))
+            traffic = parse_traffic(text_of(asked, "traffic"))
+            source, destination = text_of(asked, "source"), text_of(asked, "destination")
+            answer = await self._answers.explain(caller, source, destination, traffic)
+        except (Fault, StockadeError) as error:
+            return refused(error)
+        return JSONResponse({"schema": 1, **self._documents(caller).answer(answer)})
+
+    def _documents(self, caller: Caller) -> Documents:
+        return Documents(self._resources, self._answers.directory(caller))
+
+    @property
+    def _resources(self) -> Resources:
+        return self._answers.resources
+
+    async def _asked(self, request: Request) -> tuple[Caller, bytes]:
+        body = await body_of(request)
+        return self.caller(request, body), body
+
+    def caller(self, request: Request, body: bytes = b"") -> Caller:
+        """Who asks. Raises Fault."""
+        identified = identify(self._authenticator, request, body)
+        key = identified.key.id if identified.key is not None else None
+        return Caller(identified.account, self._answers.region(identified.region), key)
+
+
+def refused(error: Fault | StockadeError) -> Response:
+    """An error as every route below /_stockade/ answers it."""
+    fault = error if isinstance(error, Fault) else fault_of(error, classic=False)
+    return JSONResponse({"schema": 1, "error": {"code": fault.code, "message": fault.message}}, fault.status)

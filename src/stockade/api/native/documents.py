@@ -1,0 +1,177 @@
+"""Answers as JSON: stable keys, ids beside names, nothing of what is another account's."""
+
+from typing import Any
+
+from stockade.model import ports
+from stockade.model.addresses import Cidr
+from stockade.model.flow import DropReason, Packet
+from stockade.model.host_view import HostView
+from stockade.model.ids import NetworkInterfaceId
+from stockade.model.resources import Resources
+from stockade.model.rule import CidrPeer, Direction, GroupPeer, Rule
+from stockade.model.traffic import Traffic, traffic_text
+from stockade.service.answers import Answer, AnsweredHop, NearRule, Remedy
+from stockade.service.directory import Directory
+
+AWS_REASONS = {
+    DropReason.NO_EGRESS_RULE: "ENI_SG_RULES_MISMATCH",
+    DropReason.NO_INGRESS_RULE: "ENI_SG_RULES_MISMATCH",
+    DropReason.NO_ROUTE: "NO_ROUTE_TO_DESTINATION",
+}
+"""What EC2's reachability answers call it, where they have a word for it."""
+
+
+class Documents:
+    """Makes them for one caller, at one moment."""
+
+    def __init__(self, resources: Resources, directory: Directory) -> None:
+        self._resources = resources
+        self._directory = directory
+
+    def answer(self, answer: Answer) -> dict[str, Any]:
+        """One question with its verdict: pass (all of it), blocked (all of it) or partly."""
+        reach, question = answer.reach, answer.question
+        verdict = "pass" if reach.all_pass else "blocked" if reach.none_pass else "partly"
+        shown = answer.shown
+        document: dict[str, Any] = {
+            "source": {"asked": question.source.text},
+            "destination": {"asked": question.destination.text},
+            "traffic": str(question.traffic),
+            "verdict": verdict,
+            "tried": len(reach.tried),
+            "passed": sum(one.passed for one in reach.tried),
+            "reason": None,
+            "aws_reason": None,
+            "hops": [],
+            "to_allow": self._remedy(answer.remedy) if answer.remedy is not None else None,
+        }
+        if shown is None or answer.explanation is None:
+            return document
+        document["source"] |= self._source(answer.view, shown.packet, shown.sender)
+        document["destination"] |= self._destination(answer)
+        document["shown"] = str(shown.stretch)
+        reason = answer.explanation.verdict.reason
+        if reason is not None:
+            document |= {"reason": reason.name, "aws_reason": AWS_REASONS.get(reason)}
+        document["hops"] = [self._hop(answer.view, hop) for hop in answer.hops]
+        return document
+
+    def rule(self, rule: Rule, group_id: str, group_name: str) -> dict[str, Any]:
+        """A rule with the group it is of."""
+        low, high = rule.interval
+        peer: dict[str, Any]
+        match rule.peer:
+            case CidrPeer(cidr=cidr):
+                peer = {"cidr": str(cidr)}
+            case GroupPeer(group=group, account=account):
+                found = self._resources.groups.get(group)
+                peer = {"group_id": group, "group_name": found.name if found else None, "account_id": account}
+        return {
+            "rule_id": rule.id,
+            "number": rule.number,
+            "group_id": group_id,
+            "group_name": group_name,
+            "direction": rule.direction.value,
+            "protocol": ports.protocol_name(rule.protocol),
+            "from_port": rule.from_port,
+            "to_port": rule.to_port,
+            "traffic": traffic_text(rule.protocol, low, high),
+            "peer": peer,
+            "description": rule.description,
+        }
+
+    def interface(self, view: HostView, id: NetworkInterfaceId) -> dict[str, Any]:
+        """Whose it is, as far as the caller may know."""
+        seen = view.interfaces[id]
+        document: dict[str, Any] = {"address": str(seen.addresses[0])}
+        if not self._directory.sees_account(seen.account):
+            return document | {"name": None, "account_id": seen.account}
+        live = self._resources.interfaces.get(id)
+        groups = [view.groups[group] for group in seen.groups if group in view.groups]
+        return document | {
+            "name": self._directory.name_of(live) if live is not None else f"a member of {groups[0].name}",
+            "imagined": live is None,
+            "instance_id": seen.instance,
+            "interface_id": id if live is not None else None,
+            "public_address": str(seen.public) if seen.public is not None and live is not None else None,
+            "account_id": seen.account,
+            "groups": [{"group_id": group.id, "group_name": group.name} for group in groups],
+        }
+
+    def _source(self, view: HostView, packet: Packet, sender: NetworkInterfaceId | None) -> dict[str, Any]:
+        known = {} if sender is None else self.interface(view, sender)
+        return known | {"address": str(packet.source)}
+
+    def _destination(self, answer: Answer) -> dict[str, Any]:
+        assert answer.shown is not None
+        address = answer.shown.packet.destination
+        sender = None if answer.shown.sender is None else answer.view.interfaces[answer.shown.sender]
+        own = [
+            one.id
+            for one in answer.view.interfaces.values()
+            if one.public == address or (sender is not None and sender.vpc == one.vpc and address in one.addresses)
+        ]
+        known = self.interface(answer.view, own[0]) if own else {}
+        return known | {"address": str(address)}
+
+    def _hop(self, view: HostView, answered: AnsweredHop) -> dict[str, Any]:
+        interface, reason = answered.hop.interface, answered.hop.reason
+        document: dict[str, Any] = {
+            "gate": answered.hop.gate.value,
+            "interface": self.interface(view, interface) if interface is not None else None,
+            "passed": reason is None,
+            "reason": None if reason is None else reason.name,
+            "rules": [],
+        }
+        if answered.rules is None or interface is None:
+            return document
+        if not self._directory.sees_account(view.interfaces[interface].account):
+            return document | {"hidden": True}
+        document["rules"] = [self._near(one) for one in answered.rules]
+        return document
+
+    def _near(self, near: NearRule) -> dict[str, Any]:
+        return {**self.rule(near.rule, near.group.id, near.group.name), "lacks": list(near.lacks)}
+
+    def _remedy(self, remedy: Remedy) -> dict[str, Any] | None:
+        if not self._directory.sees_group(remedy.group):
+            return None
+        peer = remedy.peer
+        by_group = isinstance(peer, str)
+        return {
+            "direction": remedy.direction.value,
+            "group_id": remedy.group,
+            "traffic": str(remedy.traffic),
+            "peer": {"group_id": peer} if by_group else {"cidr": str(peer)},
+            "command": _command(remedy),
+        }
+
+
+def _command(remedy: Remedy) -> str:
+    """For the aws command line. Its short options say everything for ingress, and nothing of groups for egress."""
+    traffic, peer = remedy.traffic, remedy.peer
+    protocol = ports.protocol_name(traffic.protocol)
+    first, last = _port_pair(traffic)
+    action = f"aws ec2 authorize-security-group-{remedy.direction.value} --group-id {remedy.group}"
+    plain = traffic.protocol not in ports.TYPED
+    if plain and (remedy.direction is Direction.INGRESS or not isinstance(peer, str)):
+        port = "" if first is None else f" --port {first}" if first == last else f" --port {first}-{last}"
+        who = f"--source-group {peer}" if isinstance(peer, str) else f"--cidr {peer}"
+        return f"{action} --protocol {protocol}{port} {who}"
+    numbers = "" if first is None else f",FromPort={first},ToPort={last}"
+    return f"{action} --ip-permissions 'IpProtocol={protocol}{numbers},{_peer_field(peer)}'"
+
+
+def _peer_field(peer: Cidr | str) -> str:
+    return f"UserIdGroupPairs=[{{GroupId={peer}}}]" if isinstance(peer, str) else f"IpRanges=[{{CidrIp={peer}}}]"
+
+
+def _port_pair(traffic: Traffic) -> tuple[int | None, int | None]:
+    """FromPort and ToPort as EC2 takes them."""
+    if traffic.protocol in ports.PORTED:
+        return traffic.low, traffic.high
+    if traffic.protocol in ports.TYPED:
+        if (traffic.low, traffic.high) == (0, ports.LAST):
+            return -1, -1
+        return traffic.low >> 8, traffic.low & 0xFF if traffic.low == traffic.high else -1
+    return None, None

@@ -1,0 +1,145 @@
+"""Does all of it get through, none, or some? Many packets asked at once, with a reason for the first of each kind.
+
+Two sides, each one or several interfaces or a block of addresses outside, and traffic. The packets are chosen
+by samples.py so that none is left out that could be judged differently.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from stockade.model.addresses import Address, Cidr
+from stockade.model.flow import Packet
+from stockade.model.host_view import HostView, ViewInterface
+from stockade.model.ids import NetworkInterfaceId
+from stockade.model.rule import Direction, Rule
+from stockade.model.traffic import Traffic
+from stockade.policy.evaluate import evaluate, rules_of
+from stockade.policy.questions.explain import Explanation, explain
+from stockade.policy.questions.samples import address_samples, traffic_samples
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """An interface. `address`: what it is called by, where that was said; else what reaches it best."""
+
+    interface: NetworkInterfaceId
+    address: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Addresses that are no interface's."""
+
+    block: Cidr
+
+
+Side: TypeAlias = At | Outside
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One packet and what became of it. `stretch`: the traffic it stands for."""
+
+    packet: Packet
+    sender: NetworkInterfaceId | None
+    stretch: Traffic
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Every packet tried."""
+
+    tried: tuple[Tried, ...]
+
+    @property
+    def all_pass(self) -> bool:
+        return bool(self.tried) and all(one.passed for one in self.tried)
+
+    @property
+    def none_pass(self) -> bool:
+        return not any(one.passed for one in self.tried)
+
+    def first(self, passed: bool) -> Tried | None:
+        """The first packet that passed, or that did not."""
+        return next((one for one in self.tried if one.passed is passed), None)
+
+
+class Reachability:
+    """Asks evaluate.py about a view, quickly: each packet is judged in the small view of those it concerns."""
+
+    def __init__(self, view: HostView) -> None:
+        """Every interface of the view must be the host's own."""
+        self._view = view
+        self._at: defaultdict[Address, list[NetworkInterfaceId]] = defaultdict(list)
+        for interface in view.interfaces.values():
+            for address in (*interface.addresses, *(() if interface.public is None else (interface.public,))):
+                self._at[address].append(interface.id)
+
+    def reach(self, sources: Sequence[Side], destinations: Sequence[Side], traffic: Traffic) -> Reach:
+        """Every source to every destination; nobody to itself."""
+        tried: list[Tried] = []
+        for source in sources:
+            for destination in destinations:
+                if not (isinstance(source, At) and isinstance(destination, At)) or (
+                    source.interface != destination.interface
+                ):
+                    tried += self._pair(source, destination, traffic)
+        return Reach(tuple(tried))
+
+    def explain(self, tried: Tried) -> Explanation:
+        """Why."""
+        return explain(self._concerned(tried.packet, tried.sender), tried.packet, tried.sender)
+
+    def owners_of(self, address: Address) -> list[NetworkInterfaceId]:
+        """Whose private or public address it is, in whatever network."""
+        return list(self._at.get(address, ()))
+
+    def _pair(self, source: Side, destination: Side, traffic: Traffic) -> Iterator[Tried]:
+        sender = self._view.interfaces[source.interface] if isinstance(source, At) else None
+        receiver = self._view.interfaces[destination.interface] if isinstance(destination, At) else None
+        rules = self._asked(sender, receiver)
+        stretches = list(traffic_samples(traffic, rules))
+        for from_address in self._source_addresses(source, sender, rules):
+            for to_address in self._destination_addresses(destination, sender, receiver, rules):
+                for stretch in stretches:
+                    packet = Packet(from_address, to_address, stretch.protocol, stretch.low)
+                    own = None if sender is None else sender.id
+                    yield Tried(packet, own, stretch, evaluate(self._concerned(packet, own), packet, own).passed)
+
+    def _asked(self, sender: ViewInterface | None, receiver: ViewInterface | None) -> tuple[Rule, ...]:
+        """The rules that may be asked about any of these packets."""
+        rules: list[Rule] = []
+        if sender is not None:
+            rules += rules_of(self._view, sender, Direction.EGRESS)
+        if receiver is not None:
+            rules += rules_of(self._view, receiver, Direction.INGRESS)
+        return tuple(rules)
+
+    def _source_addresses(self, source: Side, sender: ViewInterface | None, rules: Sequence[Rule]) -> Iterator[Address]:
+        if isinstance(source, Outside):
+            yield from address_samples(source.block, rules, self._at)
+        elif sender is not None:
+            called = source.address
+            yield called if called is not None and called in sender.addresses else sender.addresses[0]
+
+    def _destination_addresses(
+        self, destination: Side, sender: ViewInterface | None, receiver: ViewInterface | None, rules: Sequence[Rule]
+    ) -> Iterator[Address]:
+        if isinstance(destination, Outside):
+            yield from address_samples(destination.block, rules, self._at)
+        elif destination.address is not None:
+            yield destination.address
+        elif receiver is not None:
+            inside = sender is not None and sender.vpc == receiver.vpc
+            yield receiver.addresses[0] if inside or receiver.public is None else receiver.public
+
+    def _concerned(self, packet: Packet, sender: NetworkInterfaceId | None) -> HostView:
+        """The view without interfaces that have nothing to do with the packet: the verdict is the same."""
+        names = {*self._at.get(packet.source, ()), *self._at.get(packet.destination, ())}
+        if sender is not None:
+            names.add(sender)
+        found = {name: self._view.interfaces[name] for name in sorted(names)}
+        return HostView(self._view.host, self._view.revision, self._view.groups, {}, found)

@@ -1,0 +1,204 @@
+"""Explain: a question in a caller's words becomes one about a snapshot, and policy answers it.
+
+names -> directory -> sides        the cell -> whole_view -> Reachability        answer: every packet tried,
+                                                                                  one of them with its reasons
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from stockade.model.addresses import Cidr
+from stockade.model.errors import ParametersConflict
+from stockade.model.flow import Gate, Hop
+from stockade.model.host_view import HostView, ViewGroup
+from stockade.model.ids import SecurityGroupId
+from stockade.model.resources import Resources
+from stockade.model.rule import Direction, Rule
+from stockade.model.security_group import DEFAULT_NAME
+from stockade.model.traffic import Traffic
+from stockade.policy.questions.explain import Explanation, GateAnswer, Lacks
+from stockade.policy.questions.reach import At, Outside, Reach, Reachability, Side, Tried
+from stockade.service.caller import Caller
+from stockade.service.cell import Cell
+from stockade.service.directory import Directory, Named
+from stockade.service.imagined import Imagination
+from stockade.service.whole_view import whole_view
+
+MOST_PAIRS = 2_500
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """The rule that would open the gate that stayed closed."""
+
+    group: SecurityGroupId
+    direction: Direction
+    traffic: Traffic
+    peer: Cidr | SecurityGroupId
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who to whom, with what."""
+
+    source: Named
+    destination: Named
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class NearRule:
+    """A rule that opens a gate, or came near: `lacks` says in words what it does not cover (port, protocol, peer)."""
+
+    group: ViewGroup
+    rule: Rule
+    lacks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredHop:
+    """What one gate said. `rules` None: no rule was asked."""
+
+    hop: Hop
+    rules: tuple[NearRule, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of every packet that the question stands for, and why of the one shown.
+
+    Shown is the first that did not pass, or else the first that did; None when there was none to try.
+    """
+
+    question: Question
+    view: HostView
+    reach: Reach
+    shown: Tried | None
+    explanation: Explanation | None
+    remedy: Remedy | None
+
+    @property
+    def hops(self) -> tuple[AnsweredHop, ...]:
+        """The way of the packet shown."""
+        if self.explanation is None:
+            return ()
+        gates = {gate.hop: gate for gate in self.explanation.gates}
+        return tuple(AnsweredHop(hop, _near_rules(gates.get(hop))) for hop in self.explanation.verdict.hops)
+
+
+def _near_rules(gate: GateAnswer | None) -> tuple[NearRule, ...] | None:
+    if gate is None:
+        return None
+    return tuple(
+        NearRule(
+            one.group,
+            one.rule,
+            tuple(part.name.lower() for part in Lacks if part in one.lacks and part.name is not None),
+        )
+        for one in gate.rules
+    )
+
+
+class Answers:
+    """Use cases of questions. Nothing here changes anything."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+
+    @property
+    def resources(self) -> Resources:
+        """What the answers are about."""
+        return self._cell.resources
+
+    def directory(self, caller: Caller) -> Directory:
+        """What the caller may name now."""
+        return Directory(self._cell.resources, caller)
+
+    def region(self, asked: str | None) -> str:
+        """The region a request speaks of; the first one for clients that guess it from the endpoint's name."""
+        regions = self._cell.settings.regions
+        return asked if asked is not None and asked in regions else next(iter(regions))
+
+    async def explain(self, caller: Caller, source: str, destination: str, traffic: Traffic) -> Answer:
+        """Raises ParameterInvalid (a name), ParametersConflict (neither side is the caller's, or too many pairs)."""
+        directory = self.directory(caller)
+        question = Question(directory.find("source", source), directory.find("destination", destination), traffic)
+        (answer,) = await self.ask(caller, [question])
+        return answer
+
+    async def ask(self, caller: Caller, questions: Sequence[Question]) -> list[Answer]:
+        """All at the same moment. Groups that lack members are given imagined ones."""
+        imagination = Imagination(whole_view(self._cell.resources), self._cell.resources)
+        sided = [_sides(question, imagination) for question in questions]
+        if sum(len(sources) * len(destinations) for sources, destinations in sided) > MOST_PAIRS:
+            raise ParametersConflict(f"That is more than {MOST_PAIRS} pairs: name fewer at a time.")
+        directory = self.directory(caller)
+        for sources, destinations in sided:
+            _check_concerned(directory, imagination.view, [*sources, *destinations])
+        # Hundreds of milliseconds for a large question: other requests are served meanwhile.
+        return await asyncio.to_thread(_answers, imagination.view, questions, sided)
+
+
+def _sides(question: Question, imagination: Imagination) -> tuple[tuple[Side, ...], tuple[Side, ...]]:
+    sources, destinations = question.source.sides, question.destination.sides
+    if question.source.group is not None and not sources:
+        sources = (imagination.member_of(question.source.group),)
+    same = set(sources) == set(destinations) and len(destinations) == 1
+    if question.destination.group is not None and (not destinations or same):
+        destinations = (imagination.member_of(question.destination.group),)
+    return sources, destinations
+
+
+def _check_concerned(directory: Directory, view: HostView, sides: Sequence[Side]) -> None:
+    """What others let in from others is not the caller's to ask."""
+    if not any(
+        isinstance(side, At) and directory.sees_account(view.interfaces[side.interface].account) for side in sides
+    ):
+        raise ParametersConflict("Neither the source nor the destination is yours.")
+
+
+def _answers(
+    view: HostView, questions: Sequence[Question], sided: Sequence[tuple[tuple[Side, ...], tuple[Side, ...]]]
+) -> list[Answer]:
+    asked = Reachability(view)
+    answers = []
+    for question, (sources, destinations) in zip(questions, sided, strict=True):
+        reach = asked.reach(sources, destinations, question.traffic)
+        shown = reach.first(passed=False) or reach.first(passed=True)
+        explanation = asked.explain(shown) if shown is not None else None
+        remedy = _remedy(question, view, explanation) if explanation is not None else None
+        answers.append(Answer(question, view, reach, shown, explanation, remedy))
+    return answers
+
+
+def _remedy(question: Question, view: HostView, explanation: Explanation) -> Remedy | None:
+    closed = next((gate for gate in explanation.gates if gate.hop.reason is not None), None)
+    if closed is None or closed.hop.interface is None:
+        return None
+    own = view.interfaces[closed.hop.interface].groups
+    group = _telling(view, own)
+    if group is None:
+        return None
+    direction = Direction.EGRESS if closed.hop.gate is Gate.EGRESS else Direction.INGRESS
+    side = question.destination if direction is Direction.EGRESS else question.source
+    return Remedy(group, direction, question.traffic, _peer(view, side, closed))
+
+
+def _peer(view: HostView, side: Named, closed: GateAnswer) -> Cidr | SecurityGroupId:
+    for one in side.sides:
+        if isinstance(one, Outside):
+            return one.block
+    if side.group is not None and side.group.id in closed.peer.groups:
+        return side.group.id
+    group = _telling(view, tuple(sorted(closed.peer.groups)))
+    if group is not None:
+        return group
+    return ip_network(closed.peer.address)
+
+
+def _telling(view: HostView, groups: Sequence[SecurityGroupId]) -> SecurityGroupId | None:
+    """The group a person would name: any but `default`, which others are in too."""
+    known = [group for group in groups if group in view.groups]
+    return next((group for group in known if view.groups[group].name != DEFAULT_NAME), known[0] if known else None)

@@ -1,0 +1,39 @@
+"""The commands that ask, as processes, of a daemon that has the rules."""
+
+import json
+
+import pytest
+
+from commanding import stockade
+
+
+@pytest.fixture
+def office(daemon: dict[str, str]) -> dict[str, str]:
+    """An account whose group web lets the world in on port 80; an instance in it and one in default."""
+    made = json.loads(stockade(daemon, "account", "create", "--name", "vera", "--json").stdout)
+    told = json.loads(stockade(daemon, "env", "--shell", "json").stdout)
+    keys = {"AWS_ACCESS_KEY_ID": made["access_key_id"], "AWS_SECRET_ACCESS_KEY": made["secret_access_key"]}
+    own = daemon | {"AWS_ENDPOINT_URL_EC2": told["AWS_ENDPOINT_URL_EC2"], "EC2_URL": told["EC2_URL"], **keys}
+    own |= {"EC2_ACCESS_KEY": made["access_key_id"], "EC2_SECRET_KEY": made["secret_access_key"]}
+    assert stockade(own, "ec2", "add-group", "web", "-d", "web servers").returncode == 0
+    assert stockade(own, "ec2", "authorize", "web", "-P", "tcp", "-p", "80").returncode == 0
+    assert stockade(own, "run", "-g", "web", "--name", "web1").returncode == 0
+    assert stockade(own, "run", "-g", "default", "--name", "app1").returncode == 0
+    return own
+
+
+def test_explain_says_why_and_what_would_help(office: dict[str, str]) -> None:
+    passes = stockade(office, "explain", "app1", "web1", "tcp/80")
+    assert passes.returncode == 0, passes.stderr
+    assert "leaves app1" in passes.stdout and "enters web1" in passes.stdout and "PASSES" in passes.stdout
+    blocked = stockade(office, "explain", "web1", "app1", "tcp/8080")
+    assert blocked.returncode == 1
+    assert "no rule of default" in blocked.stdout
+    assert "BLOCKED  ENI_SG_RULES_MISMATCH" in blocked.stdout
+    assert "To allow it: aws ec2 authorize-security-group-ingress --group-id sg-" in blocked.stdout
+    told = json.loads(stockade(office, "explain", "web1", "app1", "tcp/8080", "--json").stdout)
+    assert (told["schema"], told["verdict"]) == (1, "blocked")
+    assert [hop["gate"] for hop in told["hops"]] == ["egress", "ingress"]
+    stranger = stockade(office, "explain", "nobody", "app1", "tcp/80")
+    assert (stranger.returncode, stranger.stdout) == (4, "")
+    assert "InvalidParameterValue" in stranger.stderr
