@@ -33,6 +33,8 @@ name = "{site}"
 [network]
 devices = ["{uplink}"]
 resolver = ["127.0.0.153", "{host}"]
+[images]
+path = "{images}"
 """
 
 
@@ -63,9 +65,8 @@ class Region:
         )
         self._state.mkdir(mode=0o755)
         IMAGES.mkdir(parents=True, exist_ok=True)
-        (self._state / "images").symlink_to(IMAGES)
         self._configuration.write_text(
-            CONFIGURATION.format(site=self.site, uplink=UPLINK, host=HOST_ADDRESS), encoding="ascii"
+            CONFIGURATION.format(site=self.site, uplink=UPLINK, host=HOST_ADDRESS, images=IMAGES), encoding="ascii"
         )
         if self._fault:
             self._start_faulty(tell)
