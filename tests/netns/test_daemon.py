@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from netns.host_inventory import settled_difference, take
 from netns.site import MICRO, TestSite, build_micro, until
+from stockade.linux.namespaces import in_netns
 
 pytestmark = [pytest.mark.root, pytest.mark.alone]
 ANYWHERE = "0.0.0.0/0"
@@ -69,11 +71,10 @@ def test_boto3_does_the_whole_story_with_nothing_but_stockade_env(running: TestS
     assert not running.opens(address, 80)
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=tcp(8080))
     with running.network_of(instance["InstanceId"]) as space:
-        listening = _listen(space, 8080)
-        assert running.opens(address, 8080)
-        ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=tcp(8080))
-        assert not running.opens(address, 8080)
-        listening.close()
+        with _listen(space, 8080):
+            assert running.opens(address, 8080)
+            ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=tcp(8080))
+            assert not running.opens(address, 8080)
     with pytest.raises(Exception, match=r"DependencyViolation|InvalidGroup.InUse"):
         ec2.delete_security_group(GroupId=group)
     ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
@@ -101,6 +102,7 @@ def test_the_control_process_has_no_privileges(running: TestSite) -> None:
 def test_a_control_process_that_dies_is_replaced_and_nothing_stops(running: TestSite) -> None:
     ec2 = running.client()
     _, [instance] = launch(ec2, 1, 22)
+    until(lambda: running.opens(instance["PublicIpAddress"], 22))  # its sshd may start later than it runs
     before = running.control()
     before.signal(signal.SIGKILL)
     assert before.wait(5)
@@ -124,21 +126,37 @@ def test_a_stream_goes_on_and_no_port_opens_while_both_are_killed_and_come_back(
     names = [one["InstanceId"] for one in machines]
     closed = machines[1]["PublicIpAddress"]
     with running.network_of(names[0]) as near, running.network_of(names[1]) as far, _Scan(running, closed, 81) as scan:
-        stream = _Stream(near, far, machines[1]["PrivateIpAddress"], 7000)
-        stream.must_flow()
-        running.kill_both()
-        stream.must_flow()
-        assert running.opens(closed, 22)
-        told = running.up()
-        assert "2 instances found running and policed" in told
-        stream.must_flow()
-        stream.close()
+        with closing(_Stream(near, far, machines[1]["PrivateIpAddress"], 7000)) as stream:
+            stream.must_flow()
+            running.kill_both()
+            stream.must_flow()
+            assert running.opens(closed, 22)
+            told = running.up()
+            assert "2 instances found running and policed" in told
+            stream.must_flow()
     assert scan.tries > 0
     assert scan.opened == 0
     again = running.client()
     assert [one["State"]["Name"] for one in all_running(again, names)] == ["running", "running"]
     again.revoke_security_group_ingress(GroupId=group, IpPermissions=tcp(22))
     assert not running.opens(closed, 22)
+
+
+def test_names_resolve_in_the_shell_and_nowhere_else(running: TestSite) -> None:
+    ec2 = running.client()
+    _, [instance] = launch(ec2, 1, 22)
+    before = Path("/etc/resolv.conf").read_bytes()
+    told = running.stockade("shell", "--", "sh", "-c", 'getent hosts "$1"; exit 7', "sh", instance["PublicDnsName"])
+    assert told.returncode == 7
+    assert told.stdout.split() == [instance["PublicIpAddress"], instance["PublicDnsName"]]
+    assert Path("/etc/resolv.conf").read_bytes() == before
+
+
+def test_credentials_are_handed_to_whoever_called_sudo(site: TestSite) -> None:
+    site.environment |= {"SUDO_UID": "61183", "SUDO_GID": "61183"}
+    site.up()
+    about = (Path("/run") / site.name / "credentials.json").stat()
+    assert (about.st_uid, about.st_gid, about.st_mode & 0o777) == (61183, 61183, 0o600)
 
 
 def test_kept_instances_stay_policed_and_are_found_again(running: TestSite) -> None:
@@ -262,8 +280,6 @@ def test_an_interrupt_while_it_starts_undoes_what_was_half_made(site: TestSite) 
 
 
 def _listen(space: int, port: int) -> socket.socket:
-    from stockade.linux.namespaces import in_netns  # noqa: PLC0415
-
     return in_netns(space, lambda: socket.create_server(("0.0.0.0", port)))
 
 
@@ -281,9 +297,7 @@ class _Stream:
     """A TCP connection between two instances, which echoes."""
 
     def __init__(self, near: int, far: int, address: str, port: int) -> None:
-        from stockade.linux.namespaces import in_netns  # noqa: PLC0415
-
-        self._listening = _listen(far, port)
+            self._listening = _listen(far, port)
         self._near = in_netns(near, lambda: socket.create_connection((address, port), 5))
         self._far, _ = self._listening.accept()
         for end in (self._near, self._far):

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from stockade.daemon.problems import Problem
 from stockade.daemon.settings import Settings
@@ -16,7 +17,7 @@ from stockade.linux import mounts, namespaces
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 
-def become(argv: Sequence[str], environment: Mapping[str, str], settings: Settings) -> int:
+def become(argv: Sequence[str], environment: Mapping[str, str], settings: Settings) -> NoReturn:
     """Replaces this process; returns only as an exception. Raises Problem when the namespace cannot be made."""
     if not settings.resolver:
         raise Problem("no resolver listens on this host", why="network.resolver is empty", see="stockade config")
@@ -29,6 +30,11 @@ def become(argv: Sequence[str], environment: Mapping[str, str], settings: Settin
             why=str(err),
             attempt='sudo stockade shell         (or without names: eval "$(stockade env)")',
         ) from err
+    replace_process(argv, environment)
+
+
+def replace_process(argv: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """The command in our place, with this environment. Raises Problem when there is no such command."""
     try:
         os.execvpe(argv[0], list(argv), dict(environment))
     except FileNotFoundError:

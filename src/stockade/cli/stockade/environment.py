@@ -7,13 +7,15 @@ here, and calls to EC2 must not be sent to Amazon with keys that are not Amazon'
 import json
 import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from stockade.cli import ec2
 from stockade.cli.ec2.endpoint import ENDPOINT_VARIABLES
 from stockade.cli.ec2.main import main as run_tool
-from stockade.cli.stockade.connection import credentials
+from stockade.cli.stockade.connection import credentials, native
 from stockade.daemon import settings
 from stockade.daemon.problems import USAGE, Problem
 from stockade.daemon.site import Credentials
@@ -71,14 +73,18 @@ def classic_tool(tool: str, words: Sequence[str]) -> int:
     return run_tool(tool, list(words))
 
 
-def shell(command: Sequence[str]) -> int:
+def shell(command: Sequence[str]) -> NoReturn:
     """Become a shell, or the command, in a private mount namespace whose resolv.conf names our resolver."""
     from stockade.daemon import resolving_shell  # noqa: PLC0415 - needs the kernel's doors, which nothing else here does
 
     chosen = settings.load()
-    own = variables(credentials())
+    caller = credentials()
+    own = variables(caller)
     environment = {**os.environ, **own, "PATH": f"{TOOLS}:{os.environ.get('PATH', '')}"}
     for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):
         environment.pop(name, None)
     argv = list(command) or [os.environ.get("SHELL") or "/bin/sh"]
-    return resolving_shell.become(argv, environment, chosen)
+    if native(caller, "GET", "health").document["enforcement"]["mode"] == "none":
+        print("nothing is enforced, so no instance runs and no name of one resolves", file=sys.stderr)
+        resolving_shell.replace_process(argv, environment)
+    resolving_shell.become(argv, environment, chosen)
