@@ -70,11 +70,10 @@ def test_boto3_does_the_whole_story_with_nothing_but_stockade_env(running: TestS
     assert until(lambda: running.opens(address, 22))
     assert not running.opens(address, 80)
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=tcp(8080))
-    with running.network_of(instance["InstanceId"]) as space:
-        with _listen(space, 8080):
-            assert running.opens(address, 8080)
-            ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=tcp(8080))
-            assert not running.opens(address, 8080)
+    with running.network_of(instance["InstanceId"]) as space, _listen(space, 8080):
+        assert running.opens(address, 8080)
+        ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=tcp(8080))
+        assert not running.opens(address, 8080)
     with pytest.raises(Exception, match=r"DependencyViolation|InvalidGroup.InUse"):
         ec2.delete_security_group(GroupId=group)
     ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
@@ -297,7 +296,7 @@ class _Stream:
     """A TCP connection between two instances, which echoes."""
 
     def __init__(self, near: int, far: int, address: str, port: int) -> None:
-            self._listening = _listen(far, port)
+        self._listening = _listen(far, port)
         self._near = in_netns(near, lambda: socket.create_connection((address, port), 5))
         self._far, _ = self._listening.accept()
         for end in (self._near, self._far):
