@@ -164,8 +164,8 @@ inlined int same_parties(const struct flow *old, const struct flow *new)
  * half of each. The same ports both by the private and by the public address are two flows that
  * answers cannot tell apart: the first come stays.
  */
-inlined enum drop_reason remember(const struct packet *packet, const struct flow_key *key,
-				  const struct flow *new, int *is_new)
+outlined enum drop_reason remember(const struct packet *packet, const struct flow_key *key,
+				   const struct flow *new, int *is_new)
 {
 	struct flow *old = find_flow(key, packet->protocol);
 	int over = !old || is_shut(old) || !is_live(old, packet->protocol, new->seen);

@@ -25,6 +25,15 @@ struct verdict {
 	__u8 zero[3];
 };
 
+/* A way to a local endpoint, and what the packet looks like when it gets there. */
+struct way {
+	__u32 slot; /* 0: none */
+	__u32 via_public;
+	__be32 source;	      /* as the target sees it */
+	__be32 judged_source; /* as its ingress gate is asked */
+	__u64 judged_identity;
+};
+
 /*
  * The desk of the packet that a CPU is at. In a map and not on the stack because the verifier then
  * takes each field for any value: it need not follow every combination of what was read, and there
@@ -34,6 +43,7 @@ struct work {
 	struct packet packet;
 	struct packet seen; /* as the receiver sees it */
 	struct verdict verdict;
+	struct way way;
 	__u32 slot; /* the sender's; from outside the receiver's */
 	__u64 identity;
 	__u32 now;
@@ -62,10 +72,10 @@ MAP(host, ARRAY, 4, sizeof(struct host), 1, 0);
 MAP(devices, ARRAY, 4, 4, MAX_NEAR, BPF_F_MMAPABLE);	  /* ifindex -> slot */
 MAP(far_devices, HASH, 4, 4, MAX_FAR, BPF_F_NO_PREALLOC); /* the same for large indexes */
 MAP(endpoints, ARRAY, 4, sizeof(struct endpoint), MAX_SLOTS, BPF_F_MMAPABLE);
-MAP(addresses, HASH, sizeof(struct address_key), sizeof(struct address), 4194304, BPF_F_NO_PREALLOC);
+MAP(addresses, HASH, sizeof(struct address_key), sizeof(struct address), 524288, BPF_F_NO_PREALLOC);
 MAP(publics, HASH, 4, 4, MAX_SLOTS, BPF_F_NO_PREALLOC); /* public address -> slot */
 MAP(policies, ARRAY, 4, sizeof(struct policy), MAX_POLICIES, BPF_F_MMAPABLE);
-MAP(rule_sets, HASH, sizeof(struct policy_key), sizeof(struct interval_set), 1048576, BPF_F_NO_PREALLOC);
+MAP(rule_sets, HASH, sizeof(struct policy_key), sizeof(struct interval_set), 262144, BPF_F_NO_PREALLOC);
 MAP(intervals, ARRAY, 4, sizeof(struct interval), MAX_INTERVALS, BPF_F_MMAPABLE);
 MAP(prefixes, LPM_TRIE, sizeof(struct prefix_key), 8, 262144, BPF_F_NO_PREALLOC); /* -> class */
 

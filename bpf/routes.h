@@ -14,16 +14,6 @@
 #include "packet.h"
 #include "verdict.h"
 
-/* A way to a local endpoint, and what the packet looks like when it gets there. */
-struct way {
-	struct endpoint *target;
-	__u32 slot;
-	__u32 via_public;
-	__be32 source;	      /* as the target sees it */
-	__be32 judged_source; /* as its ingress gate is asked */
-	__u64 judged_identity;
-};
-
 inlined struct host *this_host(void)
 {
 	__u32 zero = 0;
@@ -71,36 +61,35 @@ inlined __u32 slot_of_public(__be32 address)
 }
 
 /* To an address of the sender's own network that is here. */
-inlined enum drop_reason by_private_address(struct way *way, const struct work *work, __u32 slot)
+inlined void by_private_address(struct work *work, __u32 slot)
 {
-	way->slot = slot;
-	way->source = way->judged_source = work->packet.source;
-	way->judged_identity = work->identity;
-	way->target = live_endpoint(slot);
-	return way->target ? PASSED : ENDPOINT_UNKNOWN;
+	work->way.slot = slot;
+	work->way.source = work->way.judged_source = work->packet.source;
+	work->way.judged_identity = work->identity;
 }
 
 /*
- * By a public address (architecture N5). On the classic platform and in one network the sender
- * keeps its private address, except towards itself: a stack takes no packet from its own address.
- * Otherwise it is seen as its own public address, and belongs to no group.
+ * By a public address (architecture N5). On the classic platform and in one network the sender keeps its
+ * private address, except towards itself: a stack takes no packet from its own address. Otherwise it is
+ * seen as its own public address, and belongs to no group.
  */
-inlined enum drop_reason by_public_address(struct way *way, const struct work *work,
-					   const struct endpoint *self)
+inlined enum drop_reason by_public_address(struct work *work, const struct endpoint *self)
 {
 	const struct packet *packet = &work->packet;
 	struct host *here = this_host();
+	struct way *way = &work->way;
+	struct endpoint *target;
 
 	if (!here || !in_pool(here, packet->destination))
 		return NO_ROUTE;
 	way->slot = slot_of_public(packet->destination);
 	if (!way->slot)
 		return NO_ROUTE;
-	way->target = live_endpoint(way->slot);
-	if (!way->target)
+	target = live_endpoint(way->slot);
+	if (!target)
 		return ENDPOINT_UNKNOWN;
 	way->via_public = 1;
-	if (self->flags & CLASSIC && self->vpc == way->target->vpc) {
+	if (self->flags & CLASSIC && self->vpc == target->vpc) {
 		way->judged_source = packet->source;
 		way->judged_identity = work->identity;
 		way->source = way->slot == work->slot ? self->public_address : packet->source;
@@ -109,7 +98,6 @@ inlined enum drop_reason by_public_address(struct way *way, const struct work *w
 	if (!self->public_address)
 		return NO_PUBLIC_ADDRESS;
 	way->source = way->judged_source = self->public_address;
-	way->judged_identity = 0;
 	return PASSED;
 }
 

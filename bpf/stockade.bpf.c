@@ -2,10 +2,10 @@
 /*
  * Where packets come in. Four hooks, all at tc on the host's side of a device:
  *
- *   from_endpoint  what an instance sends: who are you, may you send, may they receive, and there
- * you go to_endpoint    whatever else the host would send to an instance: dropped from_gateway what
- * the host's own stack or an uplink sends to a public address from_services  what the services
- * namespace answers
+ *   from_endpoint  what an instance sends: who are you, may you send, may they receive, and there you go
+ *   to_endpoint    whatever else the host would send to an instance: dropped
+ *   from_gateway   what the host's own stack or an uplink sends to a public address
+ *   from_services  what the services namespace answers
  *
  * README.md draws the way of a packet through the headers below.
  */
@@ -56,40 +56,47 @@ inlined enum drop_reason ingress(struct work *work, const struct endpoint *targe
 	return PASSED;
 }
 
+/* The flow's key as its responder sees it. */
+inlined void make_key_there(struct flow_key *key, const struct work *work, const struct endpoint *target)
+{
+	make_key(key, &work->packet, target->vpc, work->way.source,
+		 work->way.via_public ? target->address : work->packet.destination);
+}
+
 /* A packet of a flow through a public address, from whoever opened it: on its way, or 0. */
 inlined int follow_by_public(struct __sk_buff *skb, struct work *work, const struct endpoint *self,
-			     const struct way *way, const struct flow_key *key)
+			     const struct endpoint *target, const struct flow_key *key)
 {
 	const struct packet *packet = &work->packet;
 	struct flow *flow = find_flow(key, packet->protocol);
 
 	if (!flow || !is_live(flow, packet->protocol, work->now) ||
-	    role_of(flow, work->slot, self->generation, 1) != INITIATOR || flow->responder != way->slot ||
-	    flow->responder_generation != way->target->generation)
+	    role_of(flow, work->slot, self->generation, 1) != INITIATOR || flow->responder != work->way.slot ||
+	    flow->responder_generation != target->generation)
 		return 0;
 	if (packet->kind == OF_A_FLOW && !advance(flow, packet, INITIATOR, work->now))
 		return 0;
 	credit(skb, flow->egress_rule, flow->ingress_rule);
-	translate(skb, packet, way->source, way->target->address);
+	translate(skb, packet, work->way.source, target->address);
 	return 1;
 }
 
 /*
- * What no flow is known for: services, the way, both gates, and a flow to remember. A function of
- * its own, handed no more than it needs, so that the verifier walks it once and not once for each
- * way to get here.
+ * What no flow is known for: services, the way, both gates, and a flow to remember. A function of its own,
+ * handed no more than it needs, so that the verifier walks it once and not once for each way to get here.
  */
 outlined int open_flow(struct __sk_buff *skb, struct work *work)
 {
 	struct packet *packet = &work->packet;
 	struct verdict *verdict = &work->verdict;
+	struct way *way = &work->way;
 	struct endpoint *self = live_endpoint(work->slot);
 	struct address_key there = {.address = packet->destination};
 	struct flow fresh = {};
 	struct flow_key key;
-	struct way way = {};
+	struct endpoint *target;
 	struct address *known;
-	enum drop_reason reason;
+	enum drop_reason reason = PASSED;
 	__u64 peer = 0;
 	int is_new = 1;
 
@@ -109,15 +116,17 @@ outlined int open_flow(struct __sk_buff *skb, struct work *work)
 	known = bpf_map_lookup_elem(&addresses, &there);
 	if (known)
 		peer = known->identity;
-	if (known && known->slot) {
-		reason = by_private_address(&way, work, known->slot);
-	} else {
-		reason = by_public_address(&way, work, self);
-		if (!reason && packet->kind != OPENS_NOTHING) {
-			make_key(&key, packet, way.target->vpc, way.source, way.target->address);
-			if (follow_by_public(skb, work, self, &way, &key))
-				return deliver(skb, way.target);
-		}
+	if (known && known->slot)
+		by_private_address(work, known->slot);
+	else
+		reason = by_public_address(work, self);
+	target = live_endpoint(way->slot);
+	if (!reason && !target)
+		reason = ENDPOINT_UNKNOWN;
+	if (!reason && target && way->via_public && packet->kind != OPENS_NOTHING) {
+		make_key_there(&key, work, target);
+		if (follow_by_public(skb, work, self, target, &key))
+			return deliver(skb, target);
 	}
 	forget_quotation(packet);
 
@@ -130,28 +139,27 @@ outlined int open_flow(struct __sk_buff *skb, struct work *work)
 	verdict->egress_rule = judge(self->policy, EGRESS, peer, packet->destination, packet);
 	if (!verdict->egress_rule)
 		return drop(packet, verdict, NO_EGRESS_RULE);
-	if (reason) {
+	if (reason || !target) {
 		verdict->gate = ROUTE;
 		return drop(packet, verdict, reason);
 	}
 
-	reason = ingress(work, way.target, way.slot, way.judged_identity, way.judged_source);
+	reason = ingress(work, target, way->slot, way->judged_identity, way->judged_source);
 	work->seen = *packet;
-	work->seen.source = way.judged_source;
-	if (way.via_public)
-		work->seen.destination = way.target->address;
+	work->seen.source = way->judged_source;
+	if (way->via_public)
+		work->seen.destination = target->address;
 	if (reason)
 		return drop(&work->seen, verdict, reason);
 
 	if (opens_flow(packet)) {
-		make_key(&key, packet, way.target->vpc, way.source,
-			 way.via_public ? way.target->address : packet->destination);
+		make_key_there(&key, work, target);
 		fresh.seen = work->now;
-		fresh.flags = way.via_public ? FLOW_VIA_PUBLIC : 0;
+		fresh.flags = way->via_public ? FLOW_VIA_PUBLIC : 0;
 		fresh.initiator = work->slot;
 		fresh.initiator_generation = self->generation;
-		fresh.responder = way.slot;
-		fresh.responder_generation = way.target->generation;
+		fresh.responder = way->slot;
+		fresh.responder_generation = target->generation;
 		fresh.egress_rule = verdict->egress_rule;
 		fresh.ingress_rule = verdict->ingress_rule;
 		fresh.initiator_address = packet->source;
@@ -163,9 +171,9 @@ outlined int open_flow(struct __sk_buff *skb, struct work *work)
 	if (is_new)
 		tell(&work->seen, verdict, PASSED);
 	credit(skb, verdict->egress_rule, verdict->ingress_rule);
-	if (way.via_public)
-		translate(skb, packet, way.source, way.target->address);
-	return deliver(skb, way.target);
+	if (way->via_public)
+		translate(skb, packet, way->source, target->address);
+	return deliver(skb, target);
 }
 
 SEC("classifier/from_endpoint")

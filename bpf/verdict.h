@@ -49,6 +49,7 @@ inlined struct work *new_work(void)
 	work->identity = 0;
 	__builtin_memset(&work->packet, 0, sizeof(work->packet));
 	__builtin_memset(&work->verdict, 0, sizeof(work->verdict));
+	__builtin_memset(&work->way, 0, sizeof(work->way));
 	return work;
 }
 
