@@ -124,15 +124,19 @@ def test_a_stream_goes_on_and_no_port_opens_while_both_are_killed_and_come_back(
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=tcp(7000))
     names = [one["InstanceId"] for one in machines]
     closed = machines[1]["PublicIpAddress"]
-    with running.network_of(names[0]) as near, running.network_of(names[1]) as far, _Scan(running, closed, 81) as scan:
-        with closing(_Stream(near, far, machines[1]["PrivateIpAddress"], 7000)) as stream:
-            stream.must_flow()
-            running.kill_both()
-            stream.must_flow()
-            assert running.opens(closed, 22)
-            told = running.up()
-            assert "2 instances found running and policed" in told
-            stream.must_flow()
+    with (
+        running.network_of(names[0]) as near,
+        running.network_of(names[1]) as far,
+        _Scan(running, closed, 81) as scan,
+        closing(_Stream(near, far, machines[1]["PrivateIpAddress"], 7000)) as stream,
+    ):
+        stream.must_flow()
+        running.kill_both()
+        stream.must_flow()
+        assert running.opens(closed, 22)
+        told = running.up()
+        assert "2 instances found running and policed" in told
+        stream.must_flow()
     assert scan.tries > 0
     assert scan.opened == 0
     again = running.client()
