@@ -65,7 +65,14 @@ inlined enum drop_reason check_source(const struct packet *packet, const struct 
 	if (likely(owns(self, slot, source, identity)))
 		return PASSED;
 	*identity = 0;
-#ifndef BREAK_ANTISPOOF
+#ifdef BREAK_ANTISPOOF
+	/* The fault is whole: who claims an address is also taken for its owner. */
+	struct address_key key = {.vpc = self->vpc, .address = source};
+	struct address *claimed = bpf_map_lookup_elem(&addresses, &key);
+
+	if (claimed)
+		*identity = claimed->identity;
+#else
 	if (IS_LINK_LOCAL(source))
 		return FOREIGN_REPLY;
 	if (self->flags & CHECK_SOURCE || is_nobody(source))
