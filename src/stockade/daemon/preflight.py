@@ -1,6 +1,7 @@
 """What must hold before anything is made on this host: rights, tools, free addresses, a free port."""
 
 import os
+import re
 import shutil
 import socket
 from collections.abc import Sequence
@@ -10,8 +11,11 @@ from ipaddress import IPv4Network
 from stockade.daemon import privileges
 from stockade.daemon.problems import Problem
 from stockade.daemon.settings import Settings
+from stockade.daemon.wiring.cgroups import inhabited_cgroups
+from stockade.daemon.wiring.names import prefix
 from stockade.linux import links
 from stockade.linux.netlink import Netlink
+from stockade.model.journal import HostObject
 
 TOOLS = {
     "unshare": "util-linux",
@@ -102,6 +106,27 @@ def check_devices(settings: Settings) -> None:
             f"network.devices names {missing[0]}, and this host has no such device",
             attempt="ip -brief link",
             see="stockade config",
+        )
+
+
+def check_names(settings: Settings, made: Sequence[HostObject]) -> None:
+    """Raises Problem when what this site's names stand for is there already and not in its journal (`made`).
+
+    It would be taken for ours, used, and removed by `down`: another site's devices (only the first six letters of a
+    site's name fit into a device's), another program's cgroup.
+    """
+    ours = {(thing.kind, thing.name) for thing in made}
+    own_device = re.compile(re.escape(prefix(settings.site)) + "-(gw|sv|i[0-9a-f]+)")
+    with Netlink() as route:
+        present = [link.name for link in links.list_links(route)]
+    taken = [f"device {name}" for name in present if own_device.fullmatch(name) and ("link", name) not in ours]
+    if settings.pins.is_dir() and any(settings.pins.iterdir()) and ("pin", str(settings.pins)) not in ours:
+        taken.append(str(settings.pins))
+    taken += [f"cgroup {place}" for place in inhabited_cgroups(settings.site) if ("cgroup", str(place)) not in ours]
+    if taken:
+        raise Problem(
+            f"site name {settings.site!r} is taken on this host: {taken[0]} is there, and not in this site's journal",
+            attempt="STOCKADE_SITE=other stockade up        (the first six letters name the devices)",
         )
 
 

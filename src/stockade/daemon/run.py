@@ -104,6 +104,7 @@ class _Life:
         preflight.check_rights()
         preflight.check_tools()
         stack.callback(self._vacate, self._site.take())
+        preflight.check_names(settings, read_journal(self._site.journal))
         preflight.check_devices(settings)
         preflight.check_addresses(settings, host_devices(settings.site))
         listener = stack.enter_context(preflight.listener(settings))

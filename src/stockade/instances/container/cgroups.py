@@ -47,6 +47,16 @@ def unified_beside_v1(hierarchies: list[Hierarchy]) -> Path | None:
     return next((one.place for one in hierarchies if one.is_v2), None)
 
 
+def is_inhabited(group: Path) -> bool:
+    """Whether a process or a group below lives there."""
+    try:
+        return bool((group / "cgroup.procs").read_text(encoding="ascii").strip()) or any(
+            entry.is_dir() for entry in group.iterdir()
+        )
+    except OSError:
+        return False
+
+
 class Cgroups:
     """The cgroups of one site: /<site> in every hierarchy, and /<site>/<instance> below, made by the runtime."""
 
