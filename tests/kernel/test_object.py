@@ -10,7 +10,7 @@ from stockade.datapath.ebpf import layout, loader, syscall
 from stockade.model.flow import DropReason
 
 BUDGET = 50_000
-"""Instructions the verifier may walk: a twentieth of its limit, so that an older one, which prunes less, gets through."""
+"""Instructions the verifier may walk, a twentieth of its limit: an older one prunes less and must get through too."""
 
 FORMATS = {
     "endpoint": layout.ENDPOINT,

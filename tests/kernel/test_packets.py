@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.root, pytest.mark.xdist_group("kernel-packets")]
 WORLD = world(
     group("web", ingress=["tcp/80 from 0.0.0.0/0", "icmp from 0.0.0.0/0", "udp/5000 from 0.0.0.0/0"]),
     group("app", ingress=["tcp/8080 from web", "udp/8080 from web"]),
-    group("apart", ingress=["tcp/80 from 0.0.0.0/0", "all from apart"]),
+    group("apart", ingress=["tcp/80 from 0.0.0.0/0", "udp/80 from 0.0.0.0/0", "all from apart"]),
     instance("web1", "web"),
     instance("web2", "web"),
     instance("app1", "app"),
@@ -245,6 +245,33 @@ def test_outside_may_complain_about_what_a_guest_answered(host: EbpfHost, guests
     with pytest.raises(ConnectionRefusedError):
         server.recv(64)
     server.close()
+
+
+@pytest.mark.parametrize(("asker", "server"), [("vpc1", "vpc2"), ("web2", "web1")])
+def test_the_opener_may_complain_through_a_public_address(guests: dict[str, Guest], asker: str, server: str) -> None:
+    """The answer finds nobody; what the opener's stack says about it is translated, quotation and all."""
+    port = 5000 if server == "web1" else 80
+    answering = guests[server].open_socket(socket.SOCK_DGRAM, ("0.0.0.0", port))
+    asking = guests[asker].open_socket(socket.SOCK_DGRAM)
+    asking.sendto(b"question", (public(server), port))
+    _, source = answering.recvfrom(64)
+    answering.connect(source)
+    asking.close()
+    answering.send(b"answer")
+    with pytest.raises(ConnectionRefusedError):
+        answering.recv(64)
+    answering.close()
+
+
+def test_the_uplinks_other_traffic_is_the_hosts_own(host: EbpfHost, guests: dict[str, Guest]) -> None:
+    assert host.world is not None
+    listening = host.stack.listen(7070)
+    client = host.world.connect(str(HOST_ADDRESS), 7070)
+    accepted, source = host.stack.accept(listening)
+    assert source == str(WORKSTATION)
+    for each in (client, accepted, listening):
+        each.close()
+    assert host.world.ping(str(HOST_ADDRESS))
 
 
 def sent_through(sender: socket.socket, receiver: socket.socket, payload: bytes) -> bytes:
