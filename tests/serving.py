@@ -32,6 +32,7 @@ from stockade.model.instance import InstanceStatus, Observed
 from stockade.service.accounts import Accounts, CreatedAccount
 from stockade.service.answers import Answers
 from stockade.service.cell import Cell, CellSettings
+from stockade.service.flows import Flows
 from stockade.service.images import Images
 from stockade.service.instances import Instances
 from stockade.service.key_pairs import KeyPairs
@@ -125,8 +126,8 @@ class World:
         return Gateway(self.services, self.authenticator, lambda: regions, new_request_id)
 
     def _native(self) -> Any:
-        answers = Answers(self.cell)
-        return Native(self.services.accounts, self.authenticator, lambda: self.health, self.counters, answers).app()
+        accounts, answers, flows = self.services.accounts, Answers(self.cell), Flows(self.cell, self.feed.flow_log)
+        return Native(accounts, self.authenticator, lambda: self.health, self.counters, answers, flows).app()
 
 
 class ReportingHost:

@@ -5,21 +5,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from stockade.model.flow import DropReason, FlowEvent
+from stockade.model.flow import DropReason, FlowEvent, LoggedFlow
 from stockade.model.ids import HostId
 
 KEPT = 50_000
 
-Listener = Callable[[tuple["LoggedFlow", ...]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedFlow:
-    """An event with its place in the log; `number` goes up by one."""
-
-    number: int
-    host: HostId
-    event: FlowEvent
+Listener = Callable[[tuple[LoggedFlow, ...]], None]
 
 
 @dataclass(slots=True)

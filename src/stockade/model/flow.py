@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import Enum, IntEnum
 
 from stockade.model.addresses import Address
-from stockade.model.ids import NetworkInterfaceId
+from stockade.model.ids import HostId, NetworkInterfaceId
 
 
 class Gate(Enum):
@@ -91,3 +91,12 @@ class FlowEvent:
     gate: Gate
     reason: DropReason
     rules: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedFlow:
+    """An event with its place in a log; `number` goes up by one."""
+
+    number: int
+    host: HostId
+    event: FlowEvent

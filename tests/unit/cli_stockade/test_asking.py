@@ -37,3 +37,12 @@ def test_explain_says_why_and_what_would_help(office: dict[str, str]) -> None:
     stranger = stockade(office, "explain", "nobody", "app1", "tcp/80")
     assert (stranger.returncode, stranger.stdout) == (4, "")
     assert "InvalidParameterValue" in stranger.stderr
+
+
+def test_flows_of_a_quiet_site_are_an_empty_table(office: dict[str, str]) -> None:
+    told = stockade(office, "flows", "--from", "app1", "--to", "0.0.0.0/0", "--port", "tcp/80-90", "--reject")
+    assert (told.returncode, told.stdout.split()) == (0, ["TIME", "VERDICT", "SOURCE", "DESTINATION", "PORT", "WHY"])
+    assert stockade(office, "flows", "-o", "aws", "--since", "5m").stdout == ""
+    assert stockade(office, "flows", "--accept", "--reject").returncode == 2
+    assert stockade(office, "flows", "--format", "${colour}").returncode == 2
+    assert stockade(office, "flows", "--group", "nosuch").returncode == 4

@@ -13,13 +13,15 @@ from stockade.model.resources import Resources
 from stockade.model.traffic import parse_traffic
 from stockade.service.answers import Answers
 from stockade.service.caller import Caller
+from stockade.service.flows import RECENT, Flows
 
 
 class AnswerRoutes:
     """Each takes a JSON object and answers one."""
 
-    def __init__(self, answers: Answers, authenticator: Authenticator) -> None:
+    def __init__(self, answers: Answers, flows: Flows, authenticator: Authenticator) -> None:
         self._answers = answers
+        self._flows = flows
         self._authenticator = authenticator
 
     async def explain(self, request: Request) -> Response:
@@ -30,9 +32,12 @@ class AnswerRoutes:
             traffic = parse_traffic(text_of(asked, "traffic"))
             source, destination = text_of(asked, "source"), text_of(asked, "destination")
             answer = await self._answers.explain(caller, source, destination, traffic)
+            named = answer.question
+            rejected = await self._flows.recent_rejects(caller, named.source, named.destination, traffic)
         except (Fault, StockadeError) as error:
             return refused(error)
-        return JSONResponse({"schema": 1, **self._documents(caller).answer(answer)})
+        recent = {"rejected": rejected, "seconds": int(RECENT.total_seconds())}
+        return JSONResponse({"schema": 1, **self._documents(caller).answer(answer), "recent": recent})
 
     def _documents(self, caller: Caller) -> Documents:
         return Documents(self._resources, self._answers.directory(caller))

@@ -8,6 +8,7 @@ from stockade.api.native.counters import Counters
 from stockade.api.native.health import Health
 from stockade.service.accounts import Accounts
 from stockade.service.answers import Answers
+from stockade.service.flows import Flows
 
 Message: TypeAlias = MutableMapping[str, Any]
 AsgiApp: TypeAlias = Callable[
@@ -25,15 +26,18 @@ class Native:
         how_well: Callable[[], Health],
         counters: Counters,
         answers: Answers,
+        flows: Flows,
     ) -> None:
         self._accounts = accounts
         self._authenticator = authenticator
         self._how_well = how_well
         self._counters = counters
         self._answers = answers
+        self._flows = flows
 
     def app(self) -> AsgiApp:
         """The ASGI application."""
         from stockade.api.native.routes import Routes  # noqa: PLC0415 - see above
 
-        return Routes(self._accounts, self._authenticator, self._how_well, self._counters, self._answers).app()
+        routes = Routes(self._accounts, self._authenticator, self._how_well, self._counters, self._answers, self._flows)
+        return routes.app()

@@ -14,10 +14,12 @@ from stockade.api.native import health, metrics
 from stockade.api.native.answers import AnswerRoutes, refused
 from stockade.api.native.callers import body_of, identify, object_of
 from stockade.api.native.counters import Counters
+from stockade.api.native.streams import StreamRoutes
 from stockade.model.account import Account, Platform
 from stockade.model.errors import StockadeError
 from stockade.service.accounts import Accounts
 from stockade.service.answers import Answers
+from stockade.service.flows import Flows
 
 
 class Routes:
@@ -30,8 +32,10 @@ class Routes:
         how_well: Callable[[], health.Health],
         counters: Counters,
         answers: Answers,
+        flows: Flows,
     ) -> None:
-        self._answers = AnswerRoutes(answers, authenticator)
+        self._answers = AnswerRoutes(answers, flows, authenticator)
+        self._streams = StreamRoutes(flows, answers, self._answers)
         self._accounts = accounts
         self._authenticator = authenticator
         self._how_well = how_well
@@ -48,6 +52,7 @@ class Routes:
                 Route("/_stockade/metrics", self.metrics),
                 Route("/_stockade/accounts", self.accounts, methods=["GET", "POST"]),
                 Route("/_stockade/explain", self._answers.explain, methods=["POST"]),
+                Route("/_stockade/flows", self._streams.flows),
             ],
         )
 

@@ -11,7 +11,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of
 
 def add_to(app: typer.Typer) -> None:
     """Make them commands of `stockade`."""
-    for command in (explain,):
+    for command in (explain, flows):
         app.command()(command)
 
 
@@ -25,3 +25,34 @@ def explain(
     from stockade.cli.stockade import explain as explaining
 
     raise typer.Exit(explaining.explain(source, destination, port, as_json=json))
+
+
+def flows(
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until interrupted.")] = False,
+    source: Annotated[
+        str | None, typer.Option("--from", help="An instance, group, interface, address or block.")
+    ] = None,
+    destination: Annotated[str | None, typer.Option("--to", help="The same.")] = None,
+    port: Annotated[str | None, typer.Option(help="tcp/80, tcp/80-90, udp, icmp/8, or a protocol number.")] = None,
+    group: Annotated[str | None, typer.Option(help="A member of this group is one of the two sides.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Decided by this rule: its id, or how that begins.")] = None,
+    accept: Annotated[bool, typer.Option("--accept", help="Only what was let through.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="Only what was dropped.")] = False,
+    since: Annotated[str | None, typer.Option(help="Not older than this: 30s, 5m, 1h.")] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="Only so many, the newest.")] = None,
+    output: Annotated[str | None, typer.Option("-o", "--output", help="table, json or aws.")] = None,
+    template: Annotated[str | None, typer.Option("--format", help="'${srcaddr} ${dstport} ${action}'")] = None,
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="A table without its first line.")] = False,
+) -> None:
+    """Live and recent flows, with their verdict and the rule that decided."""
+    from stockade.cli.stockade import flows as showing
+    from stockade.daemon.problems import USAGE, Problem
+
+    if accept and reject:
+        raise Problem("--accept and --reject exclude each other", code=USAGE)
+    verdict = "accept" if accept else "reject" if reject else None
+    filters = {"from": source, "to": destination, "port": port, "group": group, "rule": rule, "verdict": verdict}
+    done = showing.flows(
+        filters, since=since, last=last, follow=follow, output=output, template=template, headers=not no_headers
+    )
+    raise typer.Exit(done)

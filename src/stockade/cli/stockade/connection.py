@@ -5,10 +5,11 @@ import hmac
 import http.client
 import json
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from stockade.cli.ec2.answer import Node
 from stockade.cli.ec2.connection import Service, ServiceProblem
@@ -73,23 +74,16 @@ class Answer:
     document: dict[str, Any]
 
 
-def native(caller: Credentials, method: str, path: str, document: Any = None) -> Answer:
+def native(
+    caller: Credentials, method: str, path: str, document: Any = None, query: Mapping[str, str] | None = None
+) -> Answer:
     """A page of the daemon's own, signed (version 4). Raises Problem when it cannot be reached."""
-    place = urlsplit(caller.endpoint)
-    body = b"" if document is None else json.dumps(document).encode()
-    full = f"/_stockade/{path}"
-    headers = _signed(caller, method, place.netloc, full, body)
-    if body:
-        headers["content-type"] = "application/json"
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
+    connection = _connected(caller, timeout_s=30)
     try:
-        connection.request(method, full, body, headers)
-        answer = connection.getresponse()
+        answer = _asked(connection, caller, method, path, document, query)
         received = answer.read()
     except OSError as err:
-        raise Problem(
-            f"the daemon does not answer at {caller.endpoint}", why=str(err), see="stockade status", code=UNREACHABLE
-        ) from err
+        raise _unreachable(caller, err) from err
     finally:
         connection.close()
     try:
@@ -99,15 +93,68 @@ def native(caller: Credentials, method: str, path: str, document: Any = None) ->
     return Answer(answer.status, parsed if isinstance(parsed, dict) else {"items": parsed})
 
 
-def _signed(caller: Credentials, method: str, host: str, path: str, body: bytes) -> dict[str, str]:
-    """The headers of signature version 4 for one request."""
+def native_lines(caller: Credentials, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any] | Answer]:
+    """A page that is one JSON document a line, for as long as it has any; an Answer when it is refused."""
+    connection = _connected(caller, timeout_s=None)
+    try:
+        answer = _asked(connection, caller, "GET", path, None, query)
+        if answer.status >= 400:
+            yield Answer(answer.status, json.loads(answer.read()))
+            return
+        for line in answer:
+            yield json.loads(line)
+    except (OSError, http.client.HTTPException) as err:
+        raise _unreachable(caller, err) from err
+    finally:
+        connection.close()
+
+
+def _connected(caller: Credentials, timeout_s: float | None) -> http.client.HTTPConnection:
+    place = urlsplit(caller.endpoint)
+    return http.client.HTTPConnection(place.hostname or "", place.port, timeout=timeout_s)
+
+
+def _asked(
+    connection: http.client.HTTPConnection,
+    caller: Credentials,
+    method: str,
+    path: str,
+    document: Any,
+    query: Mapping[str, str] | None,
+) -> http.client.HTTPResponse:
+    body = b"" if document is None else json.dumps(document).encode()
+    full = quote(f"/_stockade/{path}", safe="/-_.~")
+    canonical = urlencode(sorted((query or {}).items()), quote_via=quote, safe="-_.~")
+    headers = _signed(caller, method, urlsplit(caller.endpoint).netloc, (full, canonical), body)
+    if body:
+        headers["content-type"] = "application/json"
+    connection.request(method, f"{full}?{canonical}" if canonical else full, body, headers)
+    return connection.getresponse()
+
+
+def _unreachable(caller: Credentials, err: Exception) -> Problem:
+    return Problem(
+        f"the daemon does not answer at {caller.endpoint}", why=str(err), see="stockade status", code=UNREACHABLE
+    )
+
+
+def _signed(caller: Credentials, method: str, host: str, target: tuple[str, str], body: bytes) -> dict[str, str]:
+    """The headers of signature version 4 for one request; `target` is its path and its query in canonical order."""
     at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{at[:8]}/{caller.region}/ec2/aws4_request"
     digest = hashlib.sha256(body).hexdigest()
     headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": at}
     names = ";".join(headers)
     canonical = "\n".join(
-        (method, path, "", *(f"{name}:{value}" for name, value in headers.items()), "", names, digest)
+        (
+            method,
+            quote(target[0], safe="/-_.~"),
+            target[1],
+            *(f"{name}:{value}" for name, value in headers.items()),
+            "",
+            names,
+            digest,
+        )
     )
     to_sign = "\n".join(("AWS4-HMAC-SHA256", at, scope, hashlib.sha256(canonical.encode()).hexdigest()))
     key = f"AWS4{caller.secret_key}".encode()

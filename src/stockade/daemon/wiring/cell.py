@@ -26,6 +26,7 @@ from stockade.service.accounts import Accounts, CreatedAccount
 from stockade.service.answers import Answers
 from stockade.service.cell import Cell, CellSettings, Quotas
 from stockade.service.enforcement import Enforcement, NoEnforcement
+from stockade.service.flows import Flows
 from stockade.service.images import Images
 from stockade.service.instances import Instances
 from stockade.service.key_pairs import KeyPairs
@@ -118,10 +119,11 @@ async def open_control(settings: Settings, feed_delay_s: float = 0.0) -> Control
     counters = Counters()
     gateway = Gateway(_services(cell, accounts), authenticator, lambda: frozenset(cell.settings.regions))
     answers = Answers(cell)
+    flows = Flows(cell, feed.flow_log)
     control: Control
 
     def native() -> Any:
-        return Native(accounts, authenticator, control.health, counters, answers).app()
+        return Native(accounts, authenticator, control.health, counters, answers, flows).app()
 
     front = FrontDoor(gateway, native, counters, lambda: str(uuid.uuid4()), FrontSettings())
     control = Control(settings, store, cache, cell, feed, upkeep, accounts, front)
