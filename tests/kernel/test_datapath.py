@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -264,6 +265,31 @@ def test_a_failed_apply_leaves_the_old_policy_whole(
     assert guests["web1"].ping(private("web2"))
     host.datapath.apply(policy_of(bigger))
     assert host.datapath.observe() == policy_of(bigger)
+
+
+@pytest.mark.parametrize("table", ["addresses", "publics"])
+def test_an_endpoint_that_could_not_be_moved_is_where_it_was(
+    host: EbpfHost, guests: dict[str, Guest], monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """Not half there: its old rules must not judge a record that has the new address already."""
+    old = policy_of(WORLD)
+    name = guests["web1"].interface
+    there = old.endpoints[name]
+    moved = replace(there, addresses=(IPv4Address("10.99.0.1"),), public=IPv4Address("198.18.99.1"))
+    failing = host.datapath._kernel.maps[table]
+    real = failing.put
+
+    def put(key: bytes, value: bytes, flags: int = 0) -> None:
+        if IPv4Address("10.99.0.1").packed in key or IPv4Address("198.18.99.1").packed in key:
+            raise OSError(errno.ENOSPC, f"writing to map {table}: {os.strerror(errno.ENOSPC)}")
+        real(key, value, flags)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(failing, "put", put)
+        with pytest.raises(ApplyFailed, match=table):
+            host.datapath.apply(replace(old, endpoints={**old.endpoints, name: moved}))
+    assert host.datapath.observe() == old
+    assert guests["web2"].ping(private("web1"))
 
 
 def test_many_intervals_and_many_rules_are_found_and_read_back(host: EbpfHost) -> None:

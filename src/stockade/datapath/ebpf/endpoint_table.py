@@ -113,7 +113,9 @@ class EndpointTable:
             if old is None or _place_of(old) != _place_of(endpoint):
                 self._move(slot, old, endpoint)
         except OSError:
-            slot.endpoint = old
+            # Neither what it was nor what it is to be, and closed: whoever places it next writes all of it.
+            slot.endpoint = None
+            self._disown(slot, endpoint)
             raise
         self._write_name(endpoint.id, slot)
         self._records.store32(slot.number, layout.POLICY_AT, policy)
