@@ -155,7 +155,9 @@ class InstanceLoop:
 
     async def _pause(self) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), _LOOK_EVERY_S)
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with what it waits for.
+            async with asyncio.timeout(_LOOK_EVERY_S):
+                await self._wake.wait()
         except TimeoutError:
             return
         self._wake.clear()

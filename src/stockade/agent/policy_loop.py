@@ -12,6 +12,7 @@ tried again, since what was wrong with it may be the host (memory, a map being e
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from stockade.agent.frame_check import checked
 from stockade.agent.serial import SerialCalls
@@ -63,6 +64,8 @@ class PolicyLoop:
         self._unkept: list[Frame] = []
         self._arrived = asyncio.Event()
         self._applied = asyncio.Condition()
+        self._ended = False
+        self._waiting: set[asyncio.Task[Any]] = set()
         self.health = PolicyHealth()
 
     @property
@@ -76,13 +79,18 @@ class PolicyLoop:
             self._arrived.set()
 
     async def run(self) -> None:
-        """Apply what arrives, for ever."""
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            self._take_queued()
-            while not await self._apply_view():
-                await self._retry_pause()
+        """Apply what arrives, for ever. When it ends, so does everybody's waiting for it."""
+        try:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                self._take_queued()
+                while not await self._apply_view():
+                    await self._retry_pause()
+        finally:
+            self._ended = True
+            for waiter in self._waiting:
+                waiter.cancel()
 
     async def restore(self) -> Applied | None:
         """Apply the view restored from disk, before any stream is there. None when there was none."""
@@ -92,9 +100,17 @@ class PolicyLoop:
         return await self._calls(self._compile_and_apply, self._view)
 
     async def enforced(self, revision: Revision) -> None:
-        """Return when this host enforces at least this revision."""
-        async with self._applied:
-            await self._applied.wait_for(lambda: self.health.enforced >= revision)
+        """Return when this host enforces at least this revision. Cancelled with the loop, which alone could say so."""
+        if self._ended:
+            raise asyncio.CancelledError
+        waiter = asyncio.current_task()
+        assert waiter is not None
+        self._waiting.add(waiter)
+        try:
+            async with self._applied:
+                await self._applied.wait_for(lambda: self.health.enforced >= revision)
+        finally:
+            self._waiting.discard(waiter)
 
     def _take_queued(self) -> None:
         queued, self._queue = self._queue, []
@@ -129,7 +145,8 @@ class PolicyLoop:
     async def _retry_pause(self) -> None:
         """Until something new arrives, at most a second; what arrived is then part of the next try."""
         try:
-            await asyncio.wait_for(self._arrived.wait(), _RETRY_S)
+            async with asyncio.timeout(_RETRY_S):
+                await self._arrived.wait()
         except TimeoutError:
             return
         self._arrived.clear()

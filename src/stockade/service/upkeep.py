@@ -73,7 +73,8 @@ class Upkeep:
             except Exception:  # the disk may be full: nothing is lost, and the next round tries again
                 log.exception("upkeep_failed", extra={"instances": len(self._gone)})
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), SWEEP_S)
+                async with asyncio.timeout(SWEEP_S):
+                    await self._changed.wait()
 
     async def _catch_up(self) -> None:
         while self._gone:

@@ -76,6 +76,26 @@ async def test_an_interface_number_is_a_number(host: FakeHost, number: Any) -> N
     assert host.driver.log == []
 
 
+async def test_a_launch_that_waits_for_its_policy_does_not_keep_the_agent_from_stopping(host: FakeHost) -> None:
+    stream = host.attend()
+    with mock.patch.object(host.datapath, "apply", side_effect=ApplyFailed("map rules: ENOSPC")):
+        stream.down.put_nowait(whole(1, group(80), *machine(1)))
+        while "attach eni-00000001" not in host.driver.log:
+            await asyncio.sleep(0.001)
+        await asyncio.wait_for(host.stop(remove_instances=True), 5)
+    assert "start i-00000001" not in host.driver.log
+    assert host.driver.log[-1] == "destroy i-00000001"
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_stopping_while_something_happens_is_still_stopping(host: FakeHost, steps: int) -> None:
+    host.agent.device_removed()
+    for _ in range(steps):  # the loop is cancelled in each of the steps in which it wakes up
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await host.agent.stop(remove_instances=False)
+
+
 async def test_no_instance_starts_while_its_policy_cannot_be_applied(host: FakeHost) -> None:
     stream = host.attend()
     with mock.patch.object(host.datapath, "apply", side_effect=ApplyFailed("map rules: ENOSPC")):
