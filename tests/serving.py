@@ -40,6 +40,7 @@ from stockade.service.rules import Rules
 from stockade.service.security_groups import SecurityGroups
 from stockade.service.tags import Tags
 from stockade.service.upkeep import Upkeep
+from stockade.service.usage import Usage
 from stockade.service.vpcs import Vpcs
 from stockade.store.cache import Cache
 from stockade.store.contract import Store
@@ -127,7 +128,8 @@ class World:
 
     def _native(self) -> Any:
         accounts, answers, flows = self.services.accounts, Answers(self.cell), Flows(self.cell, self.feed.flow_log)
-        return Native(accounts, self.authenticator, lambda: self.health, self.counters, answers, flows).app()
+        usage = Usage(self.cell, self.feed.hit_log)
+        return Native(accounts, self.authenticator, lambda: self.health, self.counters, answers, flows, usage).app()
 
 
 class ReportingHost:

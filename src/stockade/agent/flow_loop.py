@@ -5,12 +5,17 @@ cost neither the kernel's buffer nor the control process its memory.
 """
 
 import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from itertools import islice
 
 from stockade.agent.serial import SerialCalls
 from stockade.agent.uplink import Uplink
-from stockade.datapath.contract import Datapath
-from stockade.model.flow import FlowEvent
+from stockade.datapath.contract import Datapath, RuleHits
+from stockade.model.flow import FlowEvent, RuleCount
+
+HITS_EVERY = 4
+"""Turns between two looks at which rules' counts grew."""
 
 
 class FlowLoop:
@@ -27,6 +32,10 @@ class FlowLoop:
         self._most = most
         self._lost_before = 0
         self.lost = 0
+        self._hits: Mapping[int, RuleHits] = {}  # as the datapath counts now
+        self._told_hits: dict[int, RuleHits] = {}  # as the stream knows
+        self._told_stream = 0
+        self._turns = 0
 
     async def run(self) -> None:
         """For ever."""
@@ -40,11 +49,27 @@ class FlowLoop:
         self.lost += lost
         if events or lost:
             await self._uplink.flows(events, lost)
+        self._turns += 1
+        if self._turns % HITS_EVERY == 0 or self._told_stream != self._uplink.streams:
+            await self._tell_hits()
+
+    async def _tell_hits(self) -> None:
+        """Counts that grew since they were told; all of them to a new stream."""
+        is_new = self._told_stream != self._uplink.streams
+        if is_new:
+            self._told_hits = {}
+        grown = {rule: hits for rule, hits in self._hits.items() if self._told_hits.get(rule) != hits}
+        counts = tuple(RuleCount(rule, hits.packets, hits.bytes) for rule, hits in grown.items())
+        stream = self._uplink.streams
+        if (counts or is_new) and await self._uplink.hits(datetime.now(UTC), counts):
+            self._told_hits.update(grown)
+            self._told_stream = stream
 
     def _drain(self) -> tuple[tuple[FlowEvent, ...], int]:
         flows = self._datapath.flows()
         events = tuple(islice(flows, self._most))
         dropped = sum(1 for _ in islice(flows, 50 * self._most))
-        lost_now = self._datapath.counters().lost_events
-        lost, self._lost_before = lost_now - self._lost_before, lost_now
+        counters = self._datapath.counters()
+        self._hits = counters.rules
+        lost, self._lost_before = counters.lost_events - self._lost_before, counters.lost_events
         return events, dropped + max(lost, 0)

@@ -5,10 +5,11 @@ kept and said again (states of instances), replaced by what follows (revisions),
 """
 
 import contextlib
+from datetime import datetime
 
 from stockade.feed.contract import ViewStream
 from stockade.model.change import Revision
-from stockade.model.flow import FlowEvent
+from stockade.model.flow import FlowEvent, RuleCount
 from stockade.model.ids import InstanceId
 from stockade.model.instance import InstanceStatus
 
@@ -20,6 +21,8 @@ class Uplink:
         self._stream: ViewStream | None = None
         self._statuses: dict[InstanceId, InstanceStatus] = {}
         self._lost = 0
+        self.streams = 0
+        """How many streams there were: who tells only what changed must start anew with each."""
 
     @property
     def connected(self) -> bool:
@@ -28,6 +31,7 @@ class Uplink:
     async def connect(self, stream: ViewStream) -> None:
         """A new control process: it is told the state of every instance again."""
         self._stream = stream
+        self.streams += 1
         for status in tuple(self._statuses.values()):
             await self._say_status(status)
 
@@ -65,6 +69,16 @@ class Uplink:
             self._lost = 0
         except OSError:
             self._lost = lost + len(events)
+
+    async def hits(self, at: datetime, counts: tuple[RuleCount, ...]) -> bool:
+        """Whether somebody took them."""
+        if self._stream is None:
+            return False
+        try:
+            await self._stream.hits(at, counts)
+        except OSError:
+            return False
+        return True
 
     async def _say_status(self, status: InstanceStatus) -> None:
         if self._stream is not None:

@@ -6,10 +6,11 @@ contract holds inside one process, over a socket pair and over TLS.
 """
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Protocol
 
 from stockade.model.change import Revision
-from stockade.model.flow import FlowEvent
+from stockade.model.flow import FlowEvent, RuleCount
 from stockade.model.host_view import Frame
 from stockade.model.instance import InstanceStatus
 
@@ -31,3 +32,6 @@ class ViewStream(Protocol):
 
     async def flows(self, events: tuple[FlowEvent, ...], lost: int) -> None:
         """What the datapath told, and how many records were lost since the last call."""
+
+    async def hits(self, at: datetime, counts: tuple[RuleCount, ...]) -> None:
+        """What rules let through so far, of those that let through more than was said last on this stream."""

@@ -11,13 +11,14 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import msgspec
 
 from stockade.feed.local import Feed, LocalStream
 from stockade.model.change import Revision
-from stockade.model.flow import FlowEvent
+from stockade.model.flow import FlowEvent, RuleCount
 from stockade.model.host_view import Frame
 from stockade.model.ids import HostId
 from stockade.model.instance import InstanceStatus
@@ -49,7 +50,13 @@ class Flows:
     lost: int
 
 
-Message: TypeAlias = Enforced | Failed | Report | Flows
+@dataclass(frozen=True, slots=True)
+class Hits:
+    at: datetime
+    counts: tuple[RuleCount, ...]
+
+
+Message: TypeAlias = Enforced | Failed | Report | Flows | Hits
 
 
 class StreamBroken(ConnectionError):
@@ -84,6 +91,9 @@ class SocketViewStream:
 
     async def flows(self, events: tuple[FlowEvent, ...], lost: int) -> None:
         await self._send(Flows(events, lost))
+
+    async def hits(self, at: datetime, counts: tuple[RuleCount, ...]) -> None:
+        await self._send(Hits(at, counts))
 
     async def close(self) -> None:
         """Hang up."""
@@ -129,6 +139,8 @@ async def _up(stream: LocalStream, reader: asyncio.StreamReader) -> None:
                 await stream.report(status)
             case Flows(events, lost):
                 await stream.flows(events, lost)
+            case Hits(at, counts):
+                await stream.hits(at, counts)
 
 
 async def _send(writer: asyncio.StreamWriter, value: object, kind: Any) -> None:

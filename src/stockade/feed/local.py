@@ -12,12 +12,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from stockade.feed.flow_log import FlowLog
+from stockade.feed.hit_log import HitLog
 from stockade.feed.views import HostItems
 from stockade.model import keys
 from stockade.model.change import Revision
-from stockade.model.flow import FlowEvent
+from stockade.model.flow import FlowEvent, RuleCount
 from stockade.model.host_view import Frame, ViewItem, ViewKey
 from stockade.model.ids import HostId
 from stockade.model.instance import Instance, InstanceStatus
@@ -59,6 +61,7 @@ class Feed:
 
     def __init__(self, ledger: Ledger, flow_log: FlowLog | None = None, delay_s: float = 0.0) -> None:
         self.flow_log = flow_log or FlowLog()
+        self.hit_log = HitLog()
         self.delay_s = delay_s
         self._ledger = ledger
         self._hosts: dict[HostId, _Host] = {}
@@ -182,6 +185,7 @@ class LocalStream:
         self._feed = feed
         self._state = state
         self._closed = False
+        self._told_hits = False
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
         if self._closed:
@@ -211,6 +215,11 @@ class LocalStream:
     async def flows(self, events: tuple[FlowEvent, ...], lost: int) -> None:
         if not self._closed:
             self._feed.flow_log.add(self._state.id, events, lost)
+
+    async def hits(self, at: datetime, counts: tuple[RuleCount, ...]) -> None:
+        if not self._closed:
+            self._feed.hit_log.add(self._state.id, at, counts, first=not self._told_hits)
+            self._told_hits = True
 
     def close(self) -> None:
         """The agent is gone, or another stream takes over: `frames` ends, and what is said here is not heard."""

@@ -94,6 +94,25 @@ class FlowEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleCount:
+    """What a rule (by number) let through so far: packets of every flow that it opened."""
+
+    rule: int
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTraffic:
+    """The same over all hosts. `first_at`, `last_at`: when it was seen to grow, since the control process started."""
+
+    packets: int
+    bytes: int
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedFlow:
     """An event with its place in a log; `number` goes up by one."""
 

@@ -13,7 +13,7 @@ from stockade.datapath.simulated.datapath import SimulatedDatapath
 from stockade.instances.contract import InstanceSpec, LaunchFailed
 from stockade.model.addresses import mac_of
 from stockade.model.change import Revision
-from stockade.model.flow import FlowEvent
+from stockade.model.flow import FlowEvent, RuleCount
 from stockade.model.host_view import Frame, ViewGroup, ViewInstance, ViewInterface, ViewItem
 from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId, RuleId, SecurityGroupId
 from stockade.model.instance import InstanceStatus, Observed
@@ -98,6 +98,7 @@ class ScriptedStream:
         self.statuses: list[InstanceStatus] = []
         self.events: list[FlowEvent] = []
         self.lost = 0
+        self.counts: list[tuple[RuleCount, ...]] = []
         self._heard = asyncio.Condition()
 
     async def frames(self) -> AsyncIterator[Frame]:
@@ -119,6 +120,10 @@ class ScriptedStream:
     async def flows(self, events: tuple[FlowEvent, ...], lost: int) -> None:
         self.events.extend(events)
         self.lost += lost
+        await self._tell()
+
+    async def hits(self, at: datetime, counts: tuple[RuleCount, ...]) -> None:
+        self.counts.append(counts)
         await self._tell()
 
     async def _tell(self) -> None:

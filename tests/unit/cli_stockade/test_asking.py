@@ -46,3 +46,13 @@ def test_flows_of_a_quiet_site_are_an_empty_table(office: dict[str, str]) -> Non
     assert stockade(office, "flows", "--accept", "--reject").returncode == 2
     assert stockade(office, "flows", "--format", "${colour}").returncode == 2
     assert stockade(office, "flows", "--group", "nosuch").returncode == 4
+
+
+def test_group_shows_rules_with_counts_members_and_who_refers_to_it(office: dict[str, str]) -> None:
+    told = json.loads(stockade(office, "group", "web", "--json").stdout)
+    assert [(rule["traffic"], rule["packets"]) for rule in told["rules"]] == [("all", 0), ("tcp/80", 0)]
+    assert [member["name"] for member in told["members"]] == ["web1"]
+    text = stockade(office, "group", told["group_id"][:12])
+    assert text.returncode == 0, text.stderr
+    assert "tcp/80" in text.stdout and "referred to by: no other group" in text.stdout
+    assert stockade(office, "group", "nosuch").returncode == 4

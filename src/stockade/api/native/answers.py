@@ -14,14 +14,16 @@ from stockade.model.traffic import parse_traffic
 from stockade.service.answers import Answers
 from stockade.service.caller import Caller
 from stockade.service.flows import RECENT, Flows
+from stockade.service.usage import Usage
 
 
 class AnswerRoutes:
     """Each takes a JSON object and answers one."""
 
-    def __init__(self, answers: Answers, flows: Flows, authenticator: Authenticator) -> None:
+    def __init__(self, answers: Answers, flows: Flows, usage: Usage, authenticator: Authenticator) -> None:
         self._answers = answers
         self._flows = flows
+        self._usage = usage
         self._authenticator = authenticator
 
     async def explain(self, request: Request) -> Response:
@@ -38,6 +40,18 @@ class AnswerRoutes:
             return refused(error)
         recent = {"rejected": rejected, "seconds": int(RECENT.total_seconds())}
         return JSONResponse({"schema": 1, **self._documents(caller).answer(answer), "recent": recent})
+
+    async def group(self, request: Request) -> Response:
+        """A group: rules with what they let through, members, who refers to it."""
+        try:
+            caller = self.caller(request)
+            name = request.query_params.get("name")
+            if not name:
+                raise Fault("MissingParameter", "The request must contain the parameter name")
+            use = self._usage.group(caller, name)
+        except (Fault, StockadeError) as error:
+            return refused(error)
+        return JSONResponse({"schema": 1, **self._documents(caller).group(use)})
 
     def _documents(self, caller: Caller) -> Documents:
         return Documents(self._resources, self._answers.directory(caller))

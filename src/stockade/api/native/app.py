@@ -9,6 +9,7 @@ from stockade.api.native.health import Health
 from stockade.service.accounts import Accounts
 from stockade.service.answers import Answers
 from stockade.service.flows import Flows
+from stockade.service.usage import Usage
 
 Message: TypeAlias = MutableMapping[str, Any]
 AsgiApp: TypeAlias = Callable[
@@ -27,6 +28,7 @@ class Native:
         counters: Counters,
         answers: Answers,
         flows: Flows,
+        usage: Usage,
     ) -> None:
         self._accounts = accounts
         self._authenticator = authenticator
@@ -34,10 +36,19 @@ class Native:
         self._counters = counters
         self._answers = answers
         self._flows = flows
+        self._usage = usage
 
     def app(self) -> AsgiApp:
         """The ASGI application."""
         from stockade.api.native.routes import Routes  # noqa: PLC0415 - see above
 
-        routes = Routes(self._accounts, self._authenticator, self._how_well, self._counters, self._answers, self._flows)
+        routes = Routes(
+            self._accounts,
+            self._authenticator,
+            self._how_well,
+            self._counters,
+            self._answers,
+            self._flows,
+            self._usage,
+        )
         return routes.app()

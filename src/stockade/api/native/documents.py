@@ -1,10 +1,11 @@
 """Answers as JSON: stable keys, ids beside names, nothing of what is another account's."""
 
+from datetime import UTC
 from typing import Any
 
 from stockade.model import ports
 from stockade.model.addresses import Cidr
-from stockade.model.flow import DropReason, Packet
+from stockade.model.flow import DropReason, Packet, RuleTraffic
 from stockade.model.host_view import HostView
 from stockade.model.ids import NetworkInterfaceId
 from stockade.model.resources import Resources
@@ -12,6 +13,7 @@ from stockade.model.rule import CidrPeer, Direction, GroupPeer, Rule
 from stockade.model.traffic import Traffic, traffic_text
 from stockade.service.answers import Answer, AnsweredHop, NearRule, Remedy
 from stockade.service.directory import Directory
+from stockade.service.usage import GroupUse
 
 AWS_REASONS = {
     DropReason.NO_EGRESS_RULE: "ENI_SG_RULES_MISMATCH",
@@ -80,6 +82,34 @@ class Documents:
             "description": rule.description,
         }
 
+    def group(self, use: GroupUse) -> dict[str, Any]:
+        """A group with its rules and what they let through, its members, and who names it."""
+        group = use.group
+        rules = [
+            {**self.rule(rule, group.id, group.name), **_traffic(use.traffic[rule.number])}
+            for rule in group.rules
+            if rule.number in use.traffic
+        ]
+        return {
+            "group_id": group.id,
+            "group_name": group.name,
+            "description": group.description,
+            "account_id": group.account,
+            "vpc_id": group.vpc,
+            "rules": rules,
+            "members": [
+                {
+                    "name": self._directory.name_of(one),
+                    "instance_id": one.instance,
+                    "interface_id": one.id,
+                    "address": str(one.addresses[0]),
+                    "public_address": str(one.public) if one.public is not None else None,
+                }
+                for one in use.members
+            ],
+            "referred_to_by": [{"group_id": one.id, "group_name": one.name} for one in use.referrers],
+        }
+
     def interface(self, view: HostView, id: NetworkInterfaceId) -> dict[str, Any]:
         """Whose it is, as far as the caller may know."""
         seen = view.interfaces[id]
@@ -145,6 +175,14 @@ class Documents:
             "peer": {"group_id": peer} if by_group else {"cidr": str(peer)},
             "command": _command(remedy),
         }
+
+
+def _traffic(seen: RuleTraffic) -> dict[str, Any]:
+    first, last = (
+        None if at is None else at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for at in (seen.first_at, seen.last_at)
+    )
+    return {"packets": seen.packets, "bytes": seen.bytes, "first_hit": first, "last_hit": last}
 
 
 def _command(remedy: Remedy) -> str:

@@ -20,6 +20,7 @@ from stockade.model.errors import StockadeError
 from stockade.service.accounts import Accounts
 from stockade.service.answers import Answers
 from stockade.service.flows import Flows
+from stockade.service.usage import Usage
 
 
 class Routes:
@@ -33,8 +34,9 @@ class Routes:
         counters: Counters,
         answers: Answers,
         flows: Flows,
+        usage: Usage,
     ) -> None:
-        self._answers = AnswerRoutes(answers, flows, authenticator)
+        self._answers = AnswerRoutes(answers, flows, usage, authenticator)
         self._streams = StreamRoutes(flows, answers, self._answers)
         self._accounts = accounts
         self._authenticator = authenticator
@@ -52,6 +54,7 @@ class Routes:
                 Route("/_stockade/metrics", self.metrics),
                 Route("/_stockade/accounts", self.accounts, methods=["GET", "POST"]),
                 Route("/_stockade/explain", self._answers.explain, methods=["POST"]),
+                Route("/_stockade/group", self._answers.group),
                 Route("/_stockade/flows", self._streams.flows),
             ],
         )

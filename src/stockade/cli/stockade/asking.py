@@ -11,7 +11,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of
 
 def add_to(app: typer.Typer) -> None:
     """Make them commands of `stockade`."""
-    for command in (explain, flows):
+    for command in (explain, flows, group):
         app.command()(command)
 
 
@@ -34,7 +34,7 @@ def flows(
     ] = None,
     destination: Annotated[str | None, typer.Option("--to", help="The same.")] = None,
     port: Annotated[str | None, typer.Option(help="tcp/80, tcp/80-90, udp, icmp/8, or a protocol number.")] = None,
-    group: Annotated[str | None, typer.Option(help="A member of this group is one of the two sides.")] = None,
+    group_of: Annotated[str | None, typer.Option("--group", help="One side is in this group.")] = None,
     rule: Annotated[str | None, typer.Option(help="Decided by this rule: its id, or how that begins.")] = None,
     accept: Annotated[bool, typer.Option("--accept", help="Only what was let through.")] = False,
     reject: Annotated[bool, typer.Option("--reject", help="Only what was dropped.")] = False,
@@ -51,8 +51,17 @@ def flows(
     if accept and reject:
         raise Problem("--accept and --reject exclude each other", code=USAGE)
     verdict = "accept" if accept else "reject" if reject else None
-    filters = {"from": source, "to": destination, "port": port, "group": group, "rule": rule, "verdict": verdict}
+    filters = {"from": source, "to": destination, "port": port, "group": group_of, "rule": rule, "verdict": verdict}
     done = showing.flows(
         filters, since=since, last=last, follow=follow, output=output, template=template, headers=not no_headers
     )
     raise typer.Exit(done)
+
+
+def group(
+    name: Annotated[str, typer.Argument(help="A group, by id, how its id begins, or name.")], json: Json = False
+) -> None:
+    """One group: its rules with what they let through, its members, who refers to it."""
+    from stockade.cli.stockade import group as showing
+
+    raise typer.Exit(showing.group(name, as_json=json))

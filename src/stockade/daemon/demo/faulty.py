@@ -9,6 +9,7 @@ It stays in the foreground and prints `ready` when it serves; SIGTERM ends it as
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 from stockade.daemon import log, run, settings
@@ -16,7 +17,7 @@ from stockade.daemon.attendant import Attends
 from stockade.daemon.problems import Problem
 from stockade.feed.contract import ViewStream
 from stockade.model.change import Revision
-from stockade.model.flow import FlowEvent
+from stockade.model.flow import FlowEvent, RuleCount
 from stockade.model.host_view import Frame
 from stockade.model.instance import InstanceStatus
 
@@ -79,6 +80,9 @@ class LateStream:
 
     async def flows(self, events: tuple[FlowEvent, ...], lost: int) -> None:
         await self._stream.flows(events, lost)
+
+    async def hits(self, at: datetime, counts: tuple[RuleCount, ...]) -> None:
+        await self._stream.hits(at, counts)
 
 
 def main(fault: str, config: Path) -> int:

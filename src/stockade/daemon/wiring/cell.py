@@ -34,6 +34,7 @@ from stockade.service.rules import Rules
 from stockade.service.security_groups import SecurityGroups
 from stockade.service.tags import Tags
 from stockade.service.upkeep import Upkeep
+from stockade.service.usage import Usage
 from stockade.service.vpcs import Vpcs
 from stockade.store.cache import Cache
 from stockade.store.contract import Store
@@ -120,10 +121,11 @@ async def open_control(settings: Settings, feed_delay_s: float = 0.0) -> Control
     gateway = Gateway(_services(cell, accounts), authenticator, lambda: frozenset(cell.settings.regions))
     answers = Answers(cell)
     flows = Flows(cell, feed.flow_log)
+    usage = Usage(cell, feed.hit_log)
     control: Control
 
     def native() -> Any:
-        return Native(accounts, authenticator, control.health, counters, answers, flows).app()
+        return Native(accounts, authenticator, control.health, counters, answers, flows, usage).app()
 
     front = FrontDoor(gateway, native, counters, lambda: str(uuid.uuid4()), FrontSettings())
     control = Control(settings, store, cache, cell, feed, upkeep, accounts, front)

@@ -1,0 +1,56 @@
+"""`stockade group`: one group, its rules with what they let through, its members, and who refers to it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from stockade.cli.stockade.connection import calling_as, native
+from stockade.cli.stockade.durations import ago
+from stockade.cli.stockade.refusals import accepted
+from stockade.cli.stockade.tables import print_json, print_table
+
+_RULES = ("rule", "way", "traffic", "peer", "packets", "bytes", "last hit", "description")
+_MEMBERS = ("member", "interface", "address", "public")
+
+
+def group(name: str, as_json: bool) -> int:
+    """0 when there is one of that name."""
+    told = accepted(native(calling_as(), "GET", "group", query={"name": name})).document
+    if as_json:
+        print_json(told)
+        return 0
+    print(f"{told['group_name']}  {told['group_id']}  {told['vpc_id']}  account {told['account_id']}")
+    if told["description"]:
+        print(told["description"])
+    print()
+    now = datetime.now(UTC)
+    print_table(_RULES, [rule_row(rule, now) for rule in told["rules"]])
+    print()
+    print_table(_MEMBERS, [_member_row(member) for member in told["members"]])
+    named_by = ", ".join(f"{one['group_name']} ({one['group_id']})" for one in told["referred_to_by"])
+    print(f"\nreferred to by: {named_by or 'no other group'}")
+    return 0
+
+
+def rule_row(rule: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
+    """A rule with its counts."""
+    peer = rule["peer"]
+    who = peer.get("cidr") or peer["group_name"] or peer["group_id"]
+    way = "in" if rule["direction"] == "ingress" else "out"
+    last = rule["last_hit"]
+    hit = f"{ago(now - datetime.fromisoformat(last))} ago" if last else "-" if not rule["packets"] else "earlier"
+    counts = (str(rule["packets"]), size(rule["bytes"]))
+    return rule["rule_id"], way, rule["traffic"], who, *counts, hit, rule["description"] or "-"
+
+
+def size(octets: int) -> str:
+    """Bytes in the largest unit that gives at least one."""
+    if octets < 1024:
+        return f"{octets} B"
+    if octets < 1024**2:
+        return f"{octets / 1024:.1f} KiB"
+    return f"{octets / 1024**2:.1f} MiB"
+
+
+def _member_row(member: Mapping[str, Any]) -> tuple[str, ...]:
+    return member["name"], member["interface_id"], member["address"], member["public_address"] or "-"
