@@ -218,6 +218,27 @@ def test_creating_twice_is_refused_and_leaves_the_first_alone(driver: Driver) ->
     assert driver.observe()[ONE].observed is Observed.RUNNING
 
 
+def test_a_device_that_is_not_the_drivers_is_neither_taken_nor_removed(
+    host: Host,
+) -> None:
+    """Whether another's or another instance's: an interface's number is unique, or there is no launch."""
+    driver = host.start_driver()
+    if isinstance(driver, NamespaceDriver):
+        pytest.skip("for one site's development only")
+    device = driver.create(spec(1))
+    with pytest.raises(LaunchFailed, match="share its device"):
+        driver.create(replace(spec(2), number=1))
+    foreign = device.removesuffix("1") + "3"
+    links.create_veth(host.route, foreign, "other")
+    with pytest.raises(LaunchFailed, match="on this host already"):
+        driver.create(spec(3))
+    driver.destroy(spec(3).id)
+    assert {each.name for each in links.list_links(host.route)} >= {device, foreign}
+    assert set(driver.observe()) == {ONE}
+    driver.destroy(ONE)
+    assert host.journal.present == set()
+
+
 def test_starting_what_was_not_created_is_refused(driver: Driver) -> None:
     with pytest.raises(LaunchFailed, match="not created"):
         driver.start(ONE)

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,9 @@ class ContainerDriver:
             raise LaunchFailed(str(err)) from err
         device = device_name(self._site, spec.number)
         first_id = self._begin(spec, device)
+        if not self._is_free(device):
+            self._forget(spec.id)
+            raise LaunchFailed(f"device {device} is on this host already, and no instance's")
         try:
             self._make(spec, device, first_id, new_host_key(recipe.ssh))
         except OSError as err:
@@ -187,6 +191,8 @@ class ContainerDriver:
         with self._lock:
             if spec.id in self._present:
                 raise LaunchFailed(f"{spec.id} is here already")
+            if any(record.device == device for record in self._records.values()):
+                raise LaunchFailed(f"{spec.id} would share its device {device} with another instance")
             taken = {record.first_id for record in self._records.values()}
             slots = ((spec.number + step) % _RANGES for step in range(_RANGES))
             first_id = next(one for slot in slots if (one := _FIRST_ID + slot * IDS) not in taken)
@@ -195,6 +201,22 @@ class ContainerDriver:
             self._present.add(spec.id)
             self._records[spec.id] = Record(spec, device, first_id)
         return first_id
+
+    def _is_free(self, device: str) -> bool:
+        """Whether nobody has this name; the kernel may still be taking away what a dead process of ours left."""
+        for _ in range(100):
+            if links.find_link(self._route, device) is None:
+                return True
+            time.sleep(0.02)
+        return False
+
+    def _forget(self, instance: InstanceId) -> None:
+        """It was never begun: nothing of it is on the host."""
+        with self._lock:
+            record = self._records.pop(instance)
+            self._present.discard(instance)
+            shared = [] if self._present else self._shared()
+            self._journal.removed(self._folder(instance), HostObject("link", record.device), *shared)
 
     def _make(self, spec: InstanceSpec, device: str, first_id: int, key: HostKey) -> None:
         folder = self._directory / spec.id
