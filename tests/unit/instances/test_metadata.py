@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import json
 import socket
 from http import HTTPStatus
@@ -250,3 +251,23 @@ async def test_a_request_with_a_body_ends_the_connection() -> None:
 
 async def test_half_a_request_gets_no_answer() -> None:
     assert await exchange(b"GET /latest/ HT") == b""
+
+
+async def test_one_instance_that_holds_connections_open_does_not_keep_others_from_being_served() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    where = listening.getsockname()
+    server = MetadataServer(lambda _source: subject())
+    await server.serve(listening)
+    held = [await asyncio.open_connection(*where) for _ in range(40)]
+    refused = [reader for reader, _ in held[-8:]]
+    assert [await asyncio.wait_for(reader.read(), 5) for reader in refused] == [b""] * 8
+
+    reader, writer = await asyncio.open_connection(*where, local_addr=("127.0.0.2", 0))
+    writer.write(b"GET /latest/meta-data/instance-id HTTP/1.0\r\n\r\n")
+    assert b"200 OK" in await asyncio.wait_for(reader.read(), 5)
+
+    for _, one in [*held, (reader, writer)]:
+        one.close()
+        with contextlib.suppress(ConnectionError):
+            await one.wait_closed()
+    await server.close()

@@ -9,6 +9,7 @@ import logging
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -23,6 +24,7 @@ _TTL_HEADER, _TOKEN_HEADER = "x-aws-ec2-metadata-token-ttl-seconds", "x-aws-ec2-
 _HEAD_LIMIT = 16384
 _PATIENCE_S = 10.0
 _MOST_CONNECTIONS = 512
+_MOST_OF_ONE = 32  # of one instance, so that none can keep the others from being served
 _log = logging.getLogger(__name__)
 
 
@@ -113,6 +115,7 @@ class MetadataServer:
         self._secret = secret or secrets.token_bytes(32)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._of: Counter[str] = Counter()
 
     async def serve(self, tcp: socket.socket) -> None:
         """Answer on this bound socket (not yet listening) until `close`. It is ours from here on."""
@@ -128,10 +131,12 @@ class MetadataServer:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._tasks) >= _MOST_CONNECTIONS:
+        source = str(writer.get_extra_info("peername", ("gone",))[0])
+        if len(self._tasks) >= _MOST_CONNECTIONS or self._of[source] >= _MOST_OF_ONE:
             writer.close()
             return
         self._tasks.add(task)
+        self._of[source] += 1
         try:
             again = True
             while again:
@@ -141,6 +146,9 @@ class MetadataServer:
             pass  # idle or gone: nobody to tell
         finally:
             self._tasks.discard(task)
+            self._of[source] -= 1
+            if not self._of[source]:
+                del self._of[source]
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
