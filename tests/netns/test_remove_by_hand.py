@@ -13,18 +13,22 @@ from netns.site import MICRO, TestSite, build_micro, until
 pytestmark = [pytest.mark.root, pytest.mark.alone]
 README = Path(__file__).parents[2] / "README.md"
 UPLINK = "up0"
+BPFFS = Path("/sys/fs/bpf")
 NETWORK = tuple(f"{sign} {kind}: " for sign in "+-" for kind in ("links", "routes", "neighbours", "tc", "nft"))
 
 
 @pytest.fixture
 def site() -> Iterator[TestSite]:
     build_micro()
+    was_mounted = BPFFS.is_mount()
     made = TestSite()
     made.ip("link", "add", UPLINK, "type", "veth", "peer", "name", "world0")
     made.ip("link", "set", UPLINK, "up")
     made.environment["STOCKADE_NETWORK_DEVICES"] = UPLINK
     yield made
     made.end()
+    if BPFFS.is_mount() and not was_mounted:  # as the README says below the commands
+        subprocess.run(["umount", BPFFS], check=True)
 
 
 def by_hand(site: TestSite) -> str:
