@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import Any
 
-from stockade.model.addresses import Cidr
+from stockade.model.addresses import EVERYWHERE_V4, Cidr
 from stockade.model.errors import ParametersConflict
 from stockade.model.flow import Gate, Hop
 from stockade.model.host_view import HostView, ViewGroup
@@ -18,7 +19,9 @@ from stockade.model.resources import Resources
 from stockade.model.rule import Direction, Rule
 from stockade.model.security_group import DEFAULT_NAME
 from stockade.model.traffic import Traffic
+from stockade.policy.questions.expectations import Expectation, read_expectations
 from stockade.policy.questions.explain import Explanation, GateAnswer, Lacks
+from stockade.policy.questions.matrix import open_traffic
 from stockade.policy.questions.reach import At, Outside, Reach, Reachability, Side, Tried
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell
@@ -41,11 +44,12 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Who to whom, with what."""
+    """Who to whom, with what. `hoped`: whether it should pass; what is otherwise is shown first."""
 
     source: Named
     destination: Named
     traffic: Traffic
+    hoped: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class AnsweredHop:
 class Answer:
     """What became of every packet that the question stands for, and why of the one shown.
 
-    Shown is the first that did not pass, or else the first that did; None when there was none to try.
+    Shown is the first that is not as hoped, or else the first; None when there was none to try.
     """
 
     question: Question
@@ -78,6 +82,11 @@ class Answer:
     shown: Tried | None
     explanation: Explanation | None
     remedy: Remedy | None
+
+    @property
+    def open(self) -> tuple[Traffic, ...]:
+        """The part of the traffic that passes everywhere."""
+        return open_traffic(self.reach)
 
     @property
     def hops(self) -> tuple[AnsweredHop, ...]:
@@ -128,17 +137,43 @@ class Answers:
         (answer,) = await self.ask(caller, [question])
         return answer
 
+    async def matrix(self, caller: Caller, traffic: Traffic) -> tuple[list[Named], list[Answer]]:
+        """The world and every group that has members, each asked about each: parties, and answers row by row."""
+        directory = self.directory(caller)
+        groups = [directory.named(group.name, group) for group in directory.groups()]
+        parties = [Named("0.0.0.0/0", (Outside(EVERYWHERE_V4),)), *(one for one in groups if one.sides)]
+        return parties, await self.ask(
+            caller, [Question(source, to, traffic) for source in parties for to in parties[1:]]
+        )
+
+    async def test(self, caller: Caller, document: Any) -> list[tuple[Expectation, Answer]]:
+        """Each expectation of a test file with what was found. Raises InvalidInput."""
+        expected = read_expectations(document)
+        directory = self.directory(caller)
+        questions = [
+            Question(
+                directory.find("from", one.source),
+                directory.find("destination", one.destination),
+                one.traffic,
+                hoped=one.accept,
+            )
+            for one in expected
+        ]
+        return list(zip(expected, await self.ask(caller, questions), strict=True))
+
     async def ask(self, caller: Caller, questions: Sequence[Question]) -> list[Answer]:
         """All at the same moment. Groups that lack members are given imagined ones."""
         imagination = Imagination(whole_view(self._cell.resources), self._cell.resources)
         sided = [_sides(question, imagination) for question in questions]
+        asked = Reachability(imagination.view)
+        sided = [(asked.telling(sources), asked.telling(destinations)) for sources, destinations in sided]
         if sum(len(sources) * len(destinations) for sources, destinations in sided) > MOST_PAIRS:
             raise ParametersConflict(f"That is more than {MOST_PAIRS} pairs: name fewer at a time.")
         directory = self.directory(caller)
         for sources, destinations in sided:
             _check_concerned(directory, imagination.view, [*sources, *destinations])
         # Hundreds of milliseconds for a large question: other requests are served meanwhile.
-        return await asyncio.to_thread(_answers, imagination.view, questions, sided)
+        return await asyncio.to_thread(_answers, asked, imagination.view, questions, sided)
 
 
 def _sides(question: Question, imagination: Imagination) -> tuple[tuple[Side, ...], tuple[Side, ...]]:
@@ -160,13 +195,15 @@ def _check_concerned(directory: Directory, view: HostView, sides: Sequence[Side]
 
 
 def _answers(
-    view: HostView, questions: Sequence[Question], sided: Sequence[tuple[tuple[Side, ...], tuple[Side, ...]]]
+    asked: Reachability,
+    view: HostView,
+    questions: Sequence[Question],
+    sided: Sequence[tuple[tuple[Side, ...], tuple[Side, ...]]],
 ) -> list[Answer]:
-    asked = Reachability(view)
     answers = []
     for question, (sources, destinations) in zip(questions, sided, strict=True):
         reach = asked.reach(sources, destinations, question.traffic)
-        shown = reach.first(passed=False) or reach.first(passed=True)
+        shown = reach.first(not question.hoped) or reach.first(question.hoped)
         explanation = asked.explain(shown) if shown is not None else None
         remedy = _remedy(question, view, explanation) if explanation is not None else None
         answers.append(Answer(question, view, reach, shown, explanation, remedy))

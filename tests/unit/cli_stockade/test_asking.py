@@ -1,6 +1,8 @@
 """The commands that ask, as processes, of a daemon that has the rules."""
 
 import json
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -56,3 +58,55 @@ def test_group_shows_rules_with_counts_members_and_who_refers_to_it(office: dict
     assert text.returncode == 0, text.stderr
     assert "tcp/80" in text.stdout and "referred to by: no other group" in text.stdout
     assert stockade(office, "group", "nosuch").returncode == 4
+
+
+def test_matrix_names_what_is_open_from_each_to_each(office: dict[str, str]) -> None:
+    text = stockade(office, "matrix")
+    assert text.returncode == 0, text.stderr
+    header, world, default, web = (line.split() for line in text.stdout.splitlines())
+    assert header == ["FROM", "\\", "TO", "DEFAULT", "WEB"]
+    assert (world, default, web) == (["0.0.0.0/0", "-", "tcp/80"], ["default", "all", "tcp/80"], ["web", "-", "tcp/80"])
+    told = json.loads(stockade(office, "matrix", "tcp/80", "--json").stdout)
+    assert [cell["verdict"] for cell in told["cells"]] == ["blocked", "pass", "pass", "pass", "blocked", "pass"]
+
+
+POLICY = """
+version: 1
+names: { world: 0.0.0.0/0 }
+tests:
+  - name: web is public on 80 only
+    from: world
+    accept: ["web:tcp/80"]
+    deny: ["web:tcp/22", "app1:all"]
+"""
+
+
+def test_policy_tests_hold_or_say_why_not(office: dict[str, str], tmp_path: Path) -> None:
+    holds, fails = tmp_path / "holds.stockade.yaml", tmp_path / "fails.stockade.yaml"
+    holds.write_text(POLICY)
+    fails.write_text(
+        POLICY.replace('"web:tcp/22"', '"web:tcp/80"').replace('accept: ["web:tcp/80"]', 'accept: ["app1:all"]')
+    )
+    told = stockade(office, "test", str(holds))
+    assert told.returncode == 0, told.stderr
+    assert "3 pass, 0 fail" in told.stdout
+    junit = tmp_path / "out.xml"
+    told = stockade(office, "test", str(holds), str(fails), "--junit", str(junit))
+    assert told.returncode == 1
+    assert "4 pass, 2 fail" in told.stdout
+    assert "no rule of default" in told.stdout and "tcp/80 from 0.0.0.0/0" in told.stdout
+    suites = ElementTree.parse(junit).getroot()
+    assert [suite.get("failures") for suite in suites] == ["0", "2"]
+    results = json.loads(stockade(office, "test", str(fails), "--json").stdout)
+    opened = results["files"][0]["results"][1]["answer"]
+    assert (opened["verdict"], opened["shown_passed"]) == ("pass", True)
+    assert (results["failed"], len(results["files"][0]["results"])) == (2, 3)
+
+
+def test_what_is_no_test_file_is_wrong_usage(office: dict[str, str], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("tests: [")
+    assert stockade(office, "test", str(broken)).returncode == 2
+    assert stockade(office, "test", str(tmp_path / "absent.yaml")).returncode == 2
+    broken.write_text("version: 3\ntests: []")
+    assert stockade(office, "test", str(broken)).returncode == 4

@@ -7,12 +7,13 @@ from stockade.api.aws.auth.authenticate import Authenticator
 from stockade.api.aws.errors import fault_of
 from stockade.api.aws.wire.faults import Fault
 from stockade.api.native.callers import body_of, identify, object_of, text_of
-from stockade.api.native.documents import Documents
+from stockade.api.native.documents import Documents, verdict_of
 from stockade.model.errors import StockadeError
 from stockade.model.resources import Resources
 from stockade.model.traffic import parse_traffic
 from stockade.service.answers import Answers
 from stockade.service.caller import Caller
+from stockade.service.directory import Named
 from stockade.service.flows import RECENT, Flows
 from stockade.service.usage import Usage
 
@@ -40,6 +41,50 @@ class AnswerRoutes:
             return refused(error)
         recent = {"rejected": rejected, "seconds": int(RECENT.total_seconds())}
         return JSONResponse({"schema": 1, **self._documents(caller).answer(answer), "recent": recent})
+
+    async def matrix(self, request: Request) -> Response:
+        """Who can reach whom."""
+        try:
+            caller, body = await self._asked(request)
+            traffic = parse_traffic(object_of(body, frozenset({"traffic"})).get("traffic") or "all")
+            parties, answers = await self._answers.matrix(caller, traffic)
+        except (Fault, StockadeError) as error:
+            return refused(error)
+        shown = [_party(one) for one in parties]
+        cells = [
+            {
+                "source": _party(one.question.source),
+                "destination": _party(one.question.destination),
+                "verdict": verdict_of(one),
+                "open": [str(part) for part in one.open],
+            }
+            for one in answers
+        ]
+        return JSONResponse({"schema": 1, "traffic": str(traffic), "parties": shown, "cells": cells})
+
+    async def test(self, request: Request) -> Response:
+        """A test file's content; each expectation with what was found, explained when it is not what was expected."""
+        try:
+            caller, body = await self._asked(request)
+            outcomes = await self._answers.test(caller, object_of(body, frozenset({"version", "names", "tests"})))
+        except (Fault, StockadeError) as error:
+            return refused(error)
+        documents = self._documents(caller)
+        results = [
+            {
+                "test": expected.test,
+                "expected": "accept" if expected.accept else "deny",
+                "source": expected.source,
+                "destination": expected.destination,
+                "traffic": str(expected.traffic),
+                "ok": expected.holds(answer.reach),
+                "verdict": verdict_of(answer),
+                "answer": None if expected.holds(answer.reach) else documents.answer(answer),
+            }
+            for expected, answer in outcomes
+        ]
+        failed = sum(not result["ok"] for result in results)
+        return JSONResponse({"schema": 1, "mode": "model", "failed": failed, "results": results})
 
     async def group(self, request: Request) -> Response:
         """A group: rules with what they let through, members, who refers to it."""
@@ -69,6 +114,12 @@ class AnswerRoutes:
         identified = identify(self._authenticator, request, body)
         key = identified.key.id if identified.key is not None else None
         return Caller(identified.account, self._answers.region(identified.region), key)
+
+
+def _party(named: Named) -> dict[str, str | None]:
+    if named.group is None:
+        return {"name": named.text, "group_id": None}
+    return {"name": named.group.name, "group_id": named.group.id, "account_id": named.group.account}
 
 
 def refused(error: Fault | StockadeError) -> Response:

@@ -23,6 +23,11 @@ AWS_REASONS = {
 """What EC2's reachability answers call it, where they have a word for it."""
 
 
+def verdict_of(answer: Answer) -> str:
+    """pass: all of it; blocked: none of it; partly."""
+    return "pass" if answer.reach.all_pass else "blocked" if answer.reach.none_pass else "partly"
+
+
 class Documents:
     """Makes them for one caller, at one moment."""
 
@@ -33,13 +38,12 @@ class Documents:
     def answer(self, answer: Answer) -> dict[str, Any]:
         """One question with its verdict: pass (all of it), blocked (all of it) or partly."""
         reach, question = answer.reach, answer.question
-        verdict = "pass" if reach.all_pass else "blocked" if reach.none_pass else "partly"
         shown = answer.shown
         document: dict[str, Any] = {
             "source": {"asked": question.source.text},
             "destination": {"asked": question.destination.text},
             "traffic": str(question.traffic),
-            "verdict": verdict,
+            "verdict": verdict_of(answer),
             "tried": len(reach.tried),
             "passed": sum(one.passed for one in reach.tried),
             "reason": None,
@@ -51,7 +55,7 @@ class Documents:
             return document
         document["source"] |= self._source(answer.view, shown.packet, shown.sender)
         document["destination"] |= self._destination(answer)
-        document["shown"] = str(shown.stretch)
+        document |= {"shown": str(shown.stretch), "shown_passed": shown.passed}
         reason = answer.explanation.verdict.reason
         if reason is not None:
             document |= {"reason": reason.name, "aws_reason": AWS_REASONS.get(reason)}

@@ -54,6 +54,8 @@ class Routes:
                 Route("/_stockade/metrics", self.metrics),
                 Route("/_stockade/accounts", self.accounts, methods=["GET", "POST"]),
                 Route("/_stockade/explain", self._answers.explain, methods=["POST"]),
+                Route("/_stockade/matrix", self._answers.matrix, methods=["POST"]),
+                Route("/_stockade/test", self._answers.test, methods=["POST"]),
                 Route("/_stockade/group", self._answers.group),
                 Route("/_stockade/flows", self._streams.flows),
             ],

@@ -1,5 +1,6 @@
 """The commands that ask about policy and traffic, as options of the command line. Their code is imported when run."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of
 
 def add_to(app: typer.Typer) -> None:
     """Make them commands of `stockade`."""
-    for command in (explain, flows, group):
+    for command in (explain, flows, group, matrix, test):
         app.command()(command)
 
 
@@ -65,3 +66,25 @@ def group(
     from stockade.cli.stockade import group as showing
 
     raise typer.Exit(showing.group(name, as_json=json))
+
+
+def matrix(
+    port: Annotated[str | None, typer.Argument(help="tcp/80, icmp, ...: only whether this passes.")] = None,
+    json: Json = False,
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="A table without its first line.")] = False,
+) -> None:
+    """Who can reach whom: the world and every group with members, each to each."""
+    from stockade.cli.stockade import matrix as showing
+
+    raise typer.Exit(showing.matrix(port, as_json=json, headers=not no_headers))
+
+
+def test(
+    files: Annotated[list[Path] | None, typer.Argument(help="Test files; else every *.stockade.yaml here.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write the results there, for CI.")] = None,
+    json: Json = False,
+) -> None:
+    """Policy tests: what must pass and what must not, asked of the engine. Exit code 1 when some do not hold."""
+    from stockade.cli.stockade import policy_tests
+
+    raise typer.Exit(policy_tests.test(files or [], junit, as_json=json))

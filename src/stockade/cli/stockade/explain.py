@@ -27,9 +27,7 @@ def explanation_lines(answer: dict[str, Any], unicode: bool = True) -> list[str]
     source, destination = (_side(answer[side]) for side in ("source", "destination"))
     lines = [f"{source} {arrow} {destination}  {answer['traffic']}"]
     if answer["verdict"] == "partly":
-        lines.append(
-            f"  partly: {answer['passed']} of {answer['tried']} cases pass; this one ({answer['shown']}) does not"
-        )
+        lines.append(f"  partly: {answer['passed']} of {answer['tried']} cases pass; shown is {answer['shown']}")
     for hop in answer["hops"]:
         lines += _hop_lines(hop, answer, unicode)
     if not answer["hops"]:

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from stockade.model.addresses import Address, Cidr
+from stockade.model.addresses import Address, Cidr, covers
 from stockade.model.flow import Packet
 from stockade.model.host_view import HostView, ViewInterface
 from stockade.model.ids import NetworkInterfaceId
-from stockade.model.rule import Direction, Rule
+from stockade.model.rule import CidrPeer, Direction, Rule
 from stockade.model.traffic import Traffic
 from stockade.policy.evaluate import evaluate, rules_of
 from stockade.policy.questions.explain import Explanation, explain
@@ -36,6 +36,7 @@ class Outside:
 
 
 Side: TypeAlias = At | Outside
+ALIKE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,31 @@ class Reachability:
                 ):
                     tried += self._pair(source, destination, traffic)
         return Reach(tuple(tried))
+
+    def telling(self, sides: Sequence[Side]) -> tuple[Side, ...]:
+        """Two of each kind of interfaces that no rule tells apart: what holds for them holds for all of the kind.
+
+        Two, so that there is a pair within the kind. Blocks, and interfaces called by an address, are all kept.
+        """
+        blocks = {
+            rule.peer.cidr
+            for group in self._view.groups.values()
+            for rule in group.rules
+            if isinstance(rule.peer, CidrPeer)
+        }
+        kept: list[Side] = []
+        seen: defaultdict[object, int] = defaultdict(int)
+        for side in sides:
+            if isinstance(side, At) and side.address is None:
+                own = self._view.interfaces[side.interface]
+                addresses = (own.addresses[0], own.public)
+                covering = tuple(frozenset(b for b in blocks if a is not None and covers(b, a)) for a in addresses)
+                kind = (own.vpc, own.classic, frozenset(own.groups), own.public is None, covering)
+                seen[kind] += 1
+                if seen[kind] > ALIKE:
+                    continue
+            kept.append(side)
+        return tuple(kept)
 
     def explain(self, tried: Tried) -> Explanation:
         """Why."""
