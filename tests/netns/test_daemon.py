@@ -344,3 +344,13 @@ class _Scan:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+
+
+def test_without_enforcement_root_serves_nothing_as_root_and_the_state_is_the_same(site: TestSite) -> None:
+    started = site.stockade("up", "-d", "--enforce=none")
+    assert started.returncode == 0, started.stderr
+    assert (site.base / "state" / "state.db").stat().st_uid != 0
+    group = site.client().create_security_group(GroupName="kept", Description="kept")["GroupId"]
+    assert site.stockade("down").returncode == 0
+    site.up()
+    assert site.client().describe_security_groups(GroupIds=[group])["SecurityGroups"]

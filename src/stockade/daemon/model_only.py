@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from stockade import __version__
 from stockade.agent.model_only import ModelOnly
 from stockade.agent.status import HostStatus, Phase
-from stockade.daemon import preflight
+from stockade.daemon import preflight, privileges
 from stockade.daemon.attendant import Attendant
 from stockade.daemon.problems import INTERRUPTED, OUR_BUG, Problem
 from stockade.daemon.settings import Settings
-from stockade.daemon.site import Site
+from stockade.daemon.site import Site, prepare_state
 from stockade.daemon.wiring.names import THIS_HOST
 from stockade.model.journal import NoJournal
 
@@ -41,9 +41,15 @@ async def _live(settings: Settings, tell: Callable[[str, float], None], ready: C
         stack.callback(os.close, lock)
         stack.callback(site.forget)
         listener = stack.enter_context(preflight.listener(settings))
-        settings.state_directory.mkdir(parents=True, exist_ok=True)
+        user = None
+        if os.geteuid() == 0:
+            # Started by root the API is nobody all the same, and a later `up` that enforces finds its own state.
+            user = privileges.control_user(settings.site)
+            prepare_state(settings.state_directory, user)
+        else:
+            settings.state_directory.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
-        attendant = Attendant(settings, site, listener, journal=NoJournal(), user=None)
+        attendant = Attendant(settings, site, listener, journal=NoJournal(), user=user)
         stack.push_async_callback(attendant.stop)
         status = HostStatus(__version__, Phase.READY, "none", datetime.now(UTC))
         attendant.serve(ModelOnly(THIS_HOST), lambda: _said(status))
