@@ -9,7 +9,15 @@ view kept item by item is the view computed at once (a property test holds them 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from stockade.model.host_view import ViewGroup, ViewInstance, ViewInterface, ViewItem, ViewKey, ViewMember
+from stockade.model.host_view import (
+    ViewGroup,
+    ViewInstance,
+    ViewInterface,
+    ViewItem,
+    ViewKey,
+    ViewMember,
+    interface_item,
+)
 from stockade.model.ids import HostId, InstanceId, NetworkInterfaceId, SecurityGroupId, VpcId
 from stockade.model.instance import Instance, Wanted
 from stockade.model.network_interface import NetworkInterface
@@ -133,20 +141,7 @@ def _interface(resources: Resources, host: HostId, id: NetworkInterfaceId) -> Vi
     if not interface or not vpc or interface.host != host:
         return None
     subnet = resources.subnets.get(interface.subnet) if interface.subnet else None
-    return ViewInterface(
-        id=id,
-        number=interface.number,
-        account=interface.account,
-        vpc=vpc.number,
-        classic=vpc.is_classic,
-        network=subnet.cidr if subnet else vpc.cidr,
-        mac=interface.mac,
-        addresses=interface.addresses,
-        groups=interface.groups,
-        public=interface.public,
-        source_dest_check=interface.source_dest_check,
-        instance=interface.instance,
-    )
+    return interface_item(interface, vpc, subnet)
 
 
 def _instance(resources: Resources, host: HostId, id: InstanceId) -> ViewInstance | None:

@@ -13,7 +13,9 @@ from typing import Any, TypeAlias
 from stockade.model.addresses import Address, MacAddress
 from stockade.model.change import Revision
 from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId, SecurityGroupId
+from stockade.model.network_interface import NetworkInterface
 from stockade.model.rule import Rule
+from stockade.model.vpc import Subnet, Vpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,24 @@ class HostView:
     members: Mapping[NetworkInterfaceId, ViewMember] = field(default_factory=dict)
     interfaces: Mapping[NetworkInterfaceId, ViewInterface] = field(default_factory=dict)
     instances: Mapping[InstanceId, ViewInstance] = field(default_factory=dict)
+
+
+def interface_item(interface: NetworkInterface, vpc: Vpc, subnet: Subnet | None) -> ViewInterface:
+    """An interface as its host sees it; without a subnet (classic) the whole network is on its link."""
+    return ViewInterface(
+        id=interface.id,
+        number=interface.number,
+        account=interface.account,
+        vpc=vpc.number,
+        classic=vpc.is_classic,
+        network=subnet.cidr if subnet else vpc.cidr,
+        mac=interface.mac,
+        addresses=interface.addresses,
+        groups=interface.groups,
+        public=interface.public,
+        source_dest_check=interface.source_dest_check,
+        instance=interface.instance,
+    )
 
 
 def key_of(item: ViewItem) -> ViewKey:
