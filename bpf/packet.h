@@ -228,8 +228,13 @@ inlined enum drop_reason read_packet(struct __sk_buff *skb, struct packet *packe
 	packet->kind = OF_A_FLOW;
 	if (likely(ip->protocol == IPPROTO_TCP)) {
 		struct tcphdr *tcp = data + L4;
+		__u32 header;
 
-		if (unlikely((void *)(tcp + 1) > end || tcp->doff < 5 || tcp->doff * 4 > length))
+		if (unlikely((void *)(tcp + 1) > end))
+			return MALFORMED;
+		/* By its byte: a bit field would lie as on the machine that compiled this. */
+		header = (((__u8 *)tcp)[12] >> 4) * 4;
+		if (unlikely(header < sizeof(*tcp) || header > length))
 			return MALFORMED;
 		packet->source_port = tcp->source;
 		packet->destination_port = tcp->dest;
