@@ -121,8 +121,10 @@ class _Life:
         attendant = Attendant(settings, self._site, listener, journal=journal, user=user)
         stack.push_async_callback(attendant.stop)
 
-        host = await asyncio.to_thread(_make_host, settings, self._site, journal, self._build.fault)
-        stack.push_async_callback(self._stop_host, host)
+        # Interrupted or not, the thread makes the host whole; only then can it be taken away again.
+        making = asyncio.create_task(asyncio.to_thread(_make_host, settings, self._site, journal, self._build.fault))
+        stack.push_async_callback(self._unmake_host, making)
+        host = await asyncio.shield(making)
         self._tell(host.kernel, time.monotonic() - began)
 
         await host.serve()
@@ -216,7 +218,11 @@ class _Life:
             await starting
         return False
 
-    async def _stop_host(self, host: "Host") -> None:
+    async def _unmake_host(self, making: "asyncio.Task[Host]") -> None:
+        await asyncio.wait({making})
+        if making.exception() is not None:
+            return  # told by whoever waited for it
+        host = making.result()
         await host.ignore_devices()
         await host.services.close()
         await host.agent.stop(remove_instances=not self._ending.keep)

@@ -4,6 +4,7 @@ Modules are imported inside the commands on purpose: `stockade env` must not wai
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +57,9 @@ def up(
     json: Json = False,
 ) -> None:
     """Start the daemon, prove that it enforces, and say where it listens."""
+    if not detach:
+        # Nothing is made before the daemon listens to signals itself; until then an interrupt just ends us.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from stockade.cli.stockade import lifecycle
 
     options = {"enforce.mode": enforce} if enforce is not None else {}
