@@ -272,7 +272,9 @@ def test_it_leaves_nothing_behind_and_foreign_things_as_they_were(site: TestSite
 def test_an_interrupt_while_it_starts_undoes_what_was_half_made(site: TestSite) -> None:
     before = site.inside(take)
     for delay_s in (0.1, 0.4, 0.8):
-        starting = subprocess.Popen(site.command("up"), env=site.environment, cwd="/", stderr=subprocess.DEVNULL)
+        # Whoever runs the tests in the background ignores SIGINT, and so would this process from its first moment.
+        command = ["env", "--default-signal=INT", *site.command("up")]
+        starting = subprocess.Popen(command, env=site.environment, cwd="/", stderr=subprocess.DEVNULL)
         time.sleep(delay_s)  # wherever it happens to be by then
         starting.send_signal(signal.SIGINT)
         assert starting.wait(60) in (0, 130, -signal.SIGINT)
