@@ -449,7 +449,6 @@ def test_instances_run_on_a_system_with_nothing_but_cgroup2(tmp_path: Path) -> N
         os.close(netns)
 
 
-@pytest.mark.skipif(shutil.which("crun") is None, reason="crun is not installed")
 def test_crun_runs_instances_too_where_its_self_test_passes(region: Region) -> None:
     try:
         crun = find_runtime(region.folder / "crun", ["crun"])
