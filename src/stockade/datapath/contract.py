@@ -38,6 +38,23 @@ class Counters:
     lost_events: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What an audit found. `drift`: one line for each difference, as it was before it was put right."""
+
+    compared: int = 0
+    drift: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Flows in memory that count against the endpoint, and how many may."""
+
+    tracked: int
+    untracked: int
+    allowance: int
+
+
 class ApplyFailed(Exception):
     """The old policy stands, whole. Carries the step, the map and the errno by name."""
 
@@ -71,6 +88,12 @@ class Datapath(Protocol):
 
     def service_address(self, endpoint: NetworkInterfaceId) -> IPv4Address:
         """The source under which the services namespace sees this attached endpoint (architecture D8)."""
+
+    def audit(self) -> Audit:
+        """Compare what enforces with what was applied, and put right what differs. Idempotent, and cheap when equal."""
+
+    def usage(self) -> Mapping[NetworkInterfaceId, Usage]:
+        """How much of its allowance of flows each attached endpoint uses."""
 
     def close(self) -> None:
         """Let go. Enforcement outlives the process."""

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeAlias
 
-from stockade.model.addresses import Address, MacAddress
+from stockade.model.addresses import Address, Cidr, MacAddress
 from stockade.model.change import Revision
-from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId, SecurityGroupId
+from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId, PrefixListId, SecurityGroupId
 from stockade.model.network_interface import NetworkInterface
 from stockade.model.rule import Rule
+from stockade.model.tracking import DEFAULT_TRACKING, ConnectionTracking
 from stockade.model.vpc import Subnet, Vpc
 
 
@@ -25,6 +26,14 @@ class ViewGroup:
     id: SecurityGroupId
     name: str
     rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewPrefixList:
+    """The newest version of a prefix list that a rule in view names. All blocks are of one family."""
+
+    id: PrefixListId
+    cidrs: tuple[Cidr, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,14 @@ class ViewInterface:
     public: IPv4Address | None
     source_dest_check: bool
     instance: InstanceId | None
+    device: str | None = None
+    """Set: an existing device of this host, filtered where it is (architecture D11). None: ours, and we forward."""
+    tracking: ConnectionTracking = DEFAULT_TRACKING
+    cuts: int = 0
+    resolver: IPv4Address | None = None
+    """The network's own address of the resolver: the block's base + 2, in classic networks 172.16.0.23."""
+    public6: bool = False
+    """Whether outsiders may meet its IPv6 addresses (there is no translation for IPv6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +98,9 @@ class ViewInstance:
     group_names: tuple[str, ...]
 
 
-ViewItem: TypeAlias = ViewGroup | ViewMember | ViewInterface | ViewInstance
+ViewItem: TypeAlias = ViewGroup | ViewPrefixList | ViewMember | ViewInterface | ViewInstance
 ViewKey: TypeAlias = tuple[str, str]
-"""("group" | "member" | "interface" | "instance", id)"""
+"""("group" | "prefix_list" | "member" | "interface" | "instance", id)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +123,7 @@ class HostView:
     members: Mapping[NetworkInterfaceId, ViewMember] = field(default_factory=dict)
     interfaces: Mapping[NetworkInterfaceId, ViewInterface] = field(default_factory=dict)
     instances: Mapping[InstanceId, ViewInstance] = field(default_factory=dict)
+    prefix_lists: Mapping[PrefixListId, ViewPrefixList] = field(default_factory=dict)
 
 
 def interface_item(interface: NetworkInterface, vpc: Vpc, subnet: Subnet | None) -> ViewInterface:
@@ -123,6 +141,9 @@ def interface_item(interface: NetworkInterface, vpc: Vpc, subnet: Subnet | None)
         public=interface.public,
         source_dest_check=interface.source_dest_check,
         instance=interface.instance,
+        device=interface.device,
+        tracking=interface.tracking,
+        cuts=interface.cuts,
     )
 
 
@@ -131,6 +152,8 @@ def key_of(item: ViewItem) -> ViewKey:
     match item:
         case ViewGroup():
             return ("group", item.id)
+        case ViewPrefixList():
+            return ("prefix_list", item.id)
         case ViewMember():
             return ("member", item.interface)
         case ViewInterface():
@@ -149,6 +172,7 @@ def apply_frame(view: HostView, frame: Frame) -> HostView:
         "member": view.members,
         "interface": view.interfaces,
         "instance": view.instances,
+        "prefix_list": view.prefix_lists,
     }
     touched = (
         set(tables) if frame.whole else {key_of(item)[0] for item in frame.put} | {kind for kind, _ in frame.removed}
@@ -161,5 +185,11 @@ def apply_frame(view: HostView, frame: Frame) -> HostView:
         fresh[kind][name] = item
     tables |= fresh
     return HostView(
-        view.host, frame.revision, tables["group"], tables["member"], tables["interface"], tables["instance"]
+        view.host,
+        frame.revision,
+        tables["group"],
+        tables["member"],
+        tables["interface"],
+        tables["instance"],
+        tables["prefix_list"],
     )

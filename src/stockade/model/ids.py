@@ -16,6 +16,7 @@ HostId = NewType("HostId", str)
 ImageId = NewType("ImageId", str)  # ami-
 InstanceId = NewType("InstanceId", str)  # i-
 NetworkInterfaceId = NewType("NetworkInterfaceId", str)  # eni-
+PrefixListId = NewType("PrefixListId", str)  # pl-
 ReservationId = NewType("ReservationId", str)  # r-
 RuleId = NewType("RuleId", str)  # sgr-
 SecurityGroupId = NewType("SecurityGroupId", str)  # sg-

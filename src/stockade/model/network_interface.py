@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 
 from stockade.model.addresses import Address, MacAddress
 from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId
+from stockade.model.tracking import DEFAULT_TRACKING, ConnectionTracking
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +27,8 @@ class NetworkInterface:
     public: IPv4Address | None = None
     source_dest_check: bool = True
     instance: InstanceId | None = None
+    device: str | None = None
+    """An existing device of the host that was put under groups (`stockade attach`); None: we make the device."""
+    tracking: ConnectionTracking = DEFAULT_TRACKING
+    cuts: int = 0
+    """Goes up by one each time its flows shall be judged anew, the tracked ones too."""

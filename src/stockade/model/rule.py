@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from stockade.model import ports
 from stockade.model.addresses import Cidr
-from stockade.model.ids import AccountId, RuleId, SecurityGroupId
+from stockade.model.ids import AccountId, PrefixListId, RuleId, SecurityGroupId
 
 
 class Direction(Enum):
@@ -31,7 +31,14 @@ class GroupPeer:
     account: AccountId
 
 
-Peer: TypeAlias = CidrPeer | GroupPeer
+@dataclass(frozen=True, slots=True)
+class PrefixListPeer:
+    """Whoever has an address in a block of this list's newest version."""
+
+    prefix_list: PrefixListId
+
+
+Peer: TypeAlias = CidrPeer | GroupPeer | PrefixListPeer
 
 RuleIdentity: TypeAlias = tuple[Direction, int, int | None, int | None, Peer]
 

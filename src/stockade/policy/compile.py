@@ -113,4 +113,9 @@ def _endpoint(interface: ViewInterface, identity: Identity, rule_set: RuleSetId)
         rule_set=rule_set,
         source_dest_check=interface.source_dest_check,
         classic=interface.classic,
+        filtered=interface.device is not None,
+        tracking=interface.tracking,
+        cuts=interface.cuts,
+        resolver=interface.resolver,
+        public6=interface.public6,
     )

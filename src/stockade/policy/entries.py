@@ -18,6 +18,7 @@ from typing import NewType, TypeAlias
 
 from stockade.model.addresses import Address, Cidr, MacAddress
 from stockade.model.ids import NetworkInterfaceId
+from stockade.model.tracking import DEFAULT_TRACKING, ConnectionTracking
 
 Identity = NewType("Identity", int)
 RuleSetId = NewType("RuleSetId", int)
@@ -50,6 +51,8 @@ class GateRules:
     intervals: Mapping[SetKey, tuple[Interval, ...]] = field(default_factory=dict)
     prefixes: Mapping[Cidr, PeerKey] = field(default_factory=dict)
     """Longest match gives the class; it carries the union of every prefix of the gate that covers it."""
+    all_ports: frozenset[tuple[int, int]] = frozenset()
+    """(IP version, TCP or UDP): one rule opens every port of this protocol to everybody (0.0.0.0/0, ::/0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,13 @@ class Endpoint:
     rule_set: RuleSetId
     source_dest_check: bool
     classic: bool
+    filtered: bool = False
+    """Somebody else forwards for its device and we only judge there (architecture D11)."""
+    tracking: ConnectionTracking = DEFAULT_TRACKING
+    cuts: int = 0
+    """When it changes, every flow the endpoint has is judged anew, tracked or not."""
+    resolver: IPv4Address | None = None
+    public6: bool = False
 
 
 MemberKey: TypeAlias = tuple[int, Address]  # VPC number, private address
