@@ -68,16 +68,19 @@ struct map_definition {
 	}
 
 /* Written by user space, read by the programs. */
-MAP(host, ARRAY, 4, sizeof(struct host), 1, 0);
+MAP(host, ARRAY, 4, sizeof(struct host), 1, BPF_F_MMAPABLE);
 MAP(devices, ARRAY, 4, 4, MAX_NEAR, BPF_F_MMAPABLE);	  /* ifindex -> slot */
 MAP(far_devices, HASH, 4, 4, MAX_FAR, BPF_F_NO_PREALLOC); /* the same for large indexes */
 MAP(endpoints, ARRAY, 4, sizeof(struct endpoint), MAX_SLOTS, BPF_F_MMAPABLE);
 MAP(addresses, HASH, sizeof(struct address_key), sizeof(struct address), 524288, BPF_F_NO_PREALLOC);
-MAP(publics, HASH, 4, 4, MAX_SLOTS, BPF_F_NO_PREALLOC); /* public address -> slot */
+MAP(addresses6, HASH, sizeof(struct address6_key), sizeof(struct address), 524288, BPF_F_NO_PREALLOC);
+MAP(publics, HASH, 4, 4, MAX_SLOTS, BPF_F_NO_PREALLOC);	  /* public address -> slot */
+MAP(publics6, HASH, 16, 4, MAX_SLOTS, BPF_F_NO_PREALLOC); /* addresses of PUBLIC6 endpoints -> slot */
 MAP(policies, ARRAY, 4, sizeof(struct policy), MAX_POLICIES, BPF_F_MMAPABLE);
 MAP(rule_sets, HASH, sizeof(struct policy_key), sizeof(struct interval_set), 262144, BPF_F_NO_PREALLOC);
 MAP(intervals, ARRAY, 4, sizeof(struct interval), MAX_INTERVALS, BPF_F_MMAPABLE);
-MAP(prefixes, LPM_TRIE, sizeof(struct prefix_key), 8, 262144, BPF_F_NO_PREALLOC); /* -> class */
+MAP(prefixes, LPM_TRIE, sizeof(struct prefix_key), 8, 262144, BPF_F_NO_PREALLOC);   /* -> class */
+MAP(prefixes6, LPM_TRIE, sizeof(struct prefix6_key), 8, 262144, BPF_F_NO_PREALLOC); /* -> class */
 
 /* Written and read by user space alone: what the numbers above mean, for whoever comes after a restart. */
 MAP(endpoint_names, ARRAY, 4, sizeof(struct endpoint_name), MAX_SLOTS, BPF_F_MMAPABLE);
@@ -85,10 +88,16 @@ MAP(rule_numbers, ARRAY, 4, 8, MAX_RULES, BPF_F_MMAPABLE); /* index -> Rule.numb
 
 /*
  * Written by the programs. Flows of TCP apart from the rest, so that a spray of datagrams cannot
- * push out connections. User space sets the sizes.
+ * push out connections. Nothing is evicted silently: allowances and the sweep keep them from filling.
+ * User space sets the sizes.
  */
-MAP(flows_tcp, LRU_HASH, sizeof(struct flow_key), sizeof(struct flow), 131072, 0);
-MAP(flows_other, LRU_HASH, sizeof(struct flow_key), sizeof(struct flow), 65536, 0);
+MAP(flows_tcp, HASH, sizeof(struct flow_key), sizeof(struct flow), 131072, 0);
+MAP(flows_other, HASH, sizeof(struct flow_key), sizeof(struct flow), 65536, 0);
+MAP(flows6_tcp, HASH, sizeof(struct flow6_key), sizeof(struct flow), 131072, BPF_F_NO_PREALLOC);
+MAP(flows6_other, HASH, sizeof(struct flow6_key), sizeof(struct flow), 65536, BPF_F_NO_PREALLOC);
+MAP(usages, ARRAY, 4, sizeof(struct usage), MAX_SLOTS, BPF_F_MMAPABLE);
+MAP(candidates, HASH, sizeof(struct candidate_key), sizeof(struct candidate), 262144, BPF_F_NO_PREALLOC);
+MAP(datagrams, HASH, sizeof(struct fragment_key), sizeof(struct datagram), 65536, BPF_F_NO_PREALLOC);
 MAP(rules, ARRAY, 4, sizeof(struct hits), MAX_RULES, BPF_F_MMAPABLE); /* times the CPUs */
 MAP(drops, PERCPU_ARRAY, 4, 8, MAX_REASONS, 0);
 MAP(endpoint_drops, HASH, sizeof(struct endpoint_drop_key), 8, 65536, BPF_F_NO_PREALLOC);

@@ -25,23 +25,42 @@
 enum endpoint_flags {
 	CHECK_SOURCE = 1, /* may only send from its own addresses */
 	CLASSIC = 2,	  /* keeps its private source towards public addresses of its own network */
+	FILTERED = 4,	  /* somebody else forwards for its device: judge there, redirect nothing */
+	PUBLIC6 = 8,	  /* outsiders may meet its IPv6 addresses */
 };
 
+/* IP versions, as indices. */
+enum family { V4 = 0, V6 = 1, FAMILIES = 2 };
+
 /*
- * One cache line. Written by user space, one aligned field at a time when it is live: `policy` is
- * what a policy change flips, so a packet sees the old rule set or the new one and never a mixture.
+ * Two cache lines, what established IPv4 flows need in the first. Written by user space, one aligned
+ * field at a time when it is live. `policy` and `epoch` are what a policy change flips, with one
+ * 64-bit store, so a packet sees the old rule set or the new one and never a mixture.
+ *
+ * `epoch` goes up by one with every flip. A flow remembers the epoch it was judged in; in a later one its
+ * next packet asks again (conntrack.h). `opened`: the last epoch, of each family, whose rules let everything
+ * through both ways, so that TCP and UDP flows judged before it became untracked in it. `cut`: flows judged
+ * before this epoch are to be judged anew whatever they are.
  */
 struct endpoint {
 	__u32 generation; /* never 0 once the slot was used */
 	__u32 ifindex;	  /* 0: known, but without a device (not yet, or no longer) */
 	__u32 policy;	  /* index into `policies`; 0: drop everything */
-	__u32 vpc;
-	__u64 identity; /* as `addresses` has it for the primary address; 0: none */
-	__be32 address; /* the primary private one */
+	__u32 epoch;	  /* never 0 once placed */
+	__u64 identity;	  /* as `addresses` has it for the primary address; 0: none */
+	__be32 address;	  /* the primary private one; 0: it has none */
 	__be32 public_address;
 	__u8 mac[6];
 	__u16 flags;
-	__u32 zero[6];
+	__u32 vpc;
+	__u32 tcp_established; /* idle timers, in ticks */
+	__u32 udp_stream;
+	__u32 udp_single;
+	__u32 opened[FAMILIES];
+	__u32 cut;
+	__be32 address6[4]; /* the primary one; all 0: it has none */
+	__be32 resolver;    /* the network's own name for the resolver; 0: none */
+	__u32 zero[10];
 };
 
 /* Who an endpoint is to people. */
@@ -58,6 +77,11 @@ struct address_key {
 	__be32 address;
 };
 
+struct address6_key {
+	__u32 vpc;
+	__be32 address[4];
+};
+
 struct address {
 	__u64 identity; /* 0: member of no group that any rule here names */
 	__u32 slot;	/* 0: not on this host */
@@ -71,14 +95,21 @@ struct address {
 enum gate { EGRESS = 0, INGRESS = 1, GATES = 2, SPOOF = 2, ROUTE = 3 };
 
 enum gate_flags {
-	GATE_IDENTITIES = 1, /* some rule names a group */
-	GATE_PREFIXES = 2,   /* some rule names a block */
+	GATE_IDENTITIES = 1,  /* some rule names a group */
+	GATE_PREFIXES_V4 = 2, /* some rule names an IPv4 block other than 0.0.0.0/0 */
+	GATE_PREFIXES_V6 = 4, /* the same of IPv6 */
+	/* One rule lets everybody of the family have every port of the protocol (GateRules.all_ports). */
+	GATE_ALL_TCP_V4 = 16,
+	GATE_ALL_TCP_V6 = 32,
+	GATE_ALL_UDP_V4 = 64,
+	GATE_ALL_UDP_V6 = 128,
 };
 
 struct gate_summary {
-	__u64 everywhere; /* the class of 0.0.0.0/0 when that is the only block, else 0 */
-	__u32 any;	  /* this rule passes all traffic, whoever the peer; 0: look */
+	__u64 everybody[FAMILIES]; /* the class of 0.0.0.0/0 and of ::/0; 0: no rule names it */
+	__u32 any[FAMILIES];	   /* this rule passes all traffic of the family, whoever the peer; 0: look */
 	__u32 flags;
+	__u32 zero;
 };
 
 struct policy {
@@ -125,14 +156,30 @@ struct prefix_key {
 	__be32 address;
 };
 
+struct prefix6_key {
+	__u32 length;
+	__u32 scope;
+	__be32 address[4];
+};
+
 /*
  * A flow as its responder sees it, ends sorted, so both directions and the header quoted in an ICMP
  * error give one key. Ports: TCP, UDP; ICMP queries: identifier and request type; others: 0.
+ * The zone keeps flows apart that may have equal addresses: the VPC, or for an endpoint in filter mode, where
+ * each device judges for itself, FILTER_ZONE and its slot.
  */
+#define FILTER_ZONE 0x800000 /* VPC numbers are below */
+
 struct flow_key {
 	__be32 address[2];
 	__be16 port[2];
-	__u32 scope; /* vpc << 8 | protocol */
+	__u32 scope; /* zone << 8 | protocol */
+};
+
+struct flow6_key {
+	__be32 address[2][4];
+	__be16 port[2];
+	__u32 scope;
 };
 
 enum flow_flags {
@@ -142,22 +189,88 @@ enum flow_flags {
 	FLOW_FIN_REPLIED = 8, /* by the responder */
 	FLOW_RESET = 16,
 	FLOW_VIA_PUBLIC = 32, /* the initiator called the responder by its public address */
+	FLOW_MEMBER = 64, /* the responder's gate takes the initiator for who has `judged_source` in its VPC */
+	FLOW_EGRESS_UNTRACKED = 128,  /* the initiator's side: as good as its rules, packet by packet */
+	FLOW_INGRESS_UNTRACKED = 256, /* the responder's side */
 };
 
-/* Has passed every gate on its way. `seen` is in ticks of coarse monotonic time (see conntrack.h). */
+/*
+ * Has passed every gate on its way. One cache line. Times are in ticks of coarse monotonic time (see
+ * conntrack.h). `patience`: how long it may be idle in its present state.
+ */
 struct flow {
 	__u32 seen;
+	__u32 patience;
 	__u32 flags;
-	__u32 initiator; /* slot; 0: outside the region */
+	__u32 initiator; /* slot; 0: outside the region, or another device (filter mode) */
 	__u32 initiator_generation;
-	__u32 responder;
+	__u32 responder; /* the same */
 	__u32 responder_generation;
 	__u32 egress_rule; /* 0: no gate there */
 	__u32 ingress_rule;
-	__be32 initiator_address; /* its own; the key has what the responder sees */
+	__u32 egress_epoch; /* of the initiator, when its gate spoke last */
+	__u32 ingress_epoch;
+	__be32 initiator_address; /* its own; the key has what the responder sees; IPv4 only */
 	__be32 responder_address; /* as the initiator calls it */
+	__be32 judged_source;	  /* whom the responder's gate was asked about; IPv6: see the key */
 	__u32 link;		  /* the device an outside initiator came by */
 	__u32 zero;
+};
+
+/* What an endpoint has in memory. Each flow counts for both its ends, tracked or not as it is at that end. */
+struct usage {
+	__u32 tracked;
+	__u32 untracked;
+	__u32 next[2]; /* where the next candidate goes: tracked, untracked */
+};
+
+/*
+ * Flows that may be forgotten when their endpoint has used up its allowance: noted only once three quarters
+ * of it are used. Half-open ones of the tracked, any of the untracked.
+ */
+#define CANDIDATES 64
+
+struct candidate_key {
+	__u32 slot;
+	__u32 place; /* 0..CANDIDATES-1 tracked, CANDIDATES.. untracked */
+};
+
+struct candidate {
+	struct flow6_key key; /* IPv4: the shorter key lies at its beginning */
+	__u32 family;
+};
+
+/*
+ * A datagram of which fragments are under way: DATAGRAMS for each sender, a new one takes an old one's place.
+ * `islands`: what has come, as offsets [low, high) in units of 8 bytes, so that an overlap is seen.
+ */
+#define DATAGRAMS 32
+#define ISLANDS	  4
+
+struct fragment_key {
+	__u32 slot; /* the sender's; from outside the receiver's */
+	__u32 place;
+};
+
+struct datagram {
+	__be32 source[4]; /* IPv4 in the first word, the others 0 */
+	__be32 destination[4];
+	__u32 id;
+	__u32 seen; /* ticks */
+	__u32 link; /* the device they come by */
+	__u8 protocol;
+	__u8 family;
+	__u8 bad; /* something overlapped: nothing more of it passes */
+	__u8 zero;
+	__be16 source_port;
+	__be16 destination_port;
+	__u16 port; /* as struct packet has it */
+	__u8 tcp_flags;
+	__u8 query;
+	struct {
+		__u16 low;
+		__u16 high; /* 0: none */
+	} islands[ISLANDS];
 };
 
 struct hits {
@@ -179,9 +292,9 @@ struct event_budget {
 
 /* A new flow, or a packet that was dropped. Addresses and ports as the last gate that spoke saw them. */
 struct flow_event {
-	__u64 at; /* nanoseconds, CLOCK_MONOTONIC */
-	__be32 source;
-	__be32 destination;
+	__u64 at;	  /* nanoseconds, CLOCK_MONOTONIC */
+	__be32 source[4]; /* IPv4 in the first word, the others 0 */
+	__be32 destination[4];
 	__u32 vpc;
 	__u32 slot; /* whose gate spoke, or who sent */
 	__u32 egress_rule;
@@ -191,7 +304,14 @@ struct flow_event {
 	__u8 protocol;
 	__u8 gate;
 	__u8 reason;
-	__u8 zero;
+	__u8 family;
+};
+
+/* What a sweep is asked and answers (the program `sweep`, run by user space, walks the flow tables). */
+struct sweep {
+	__u32 now; /* out: ticks */
+	__u32 forgotten;
+	__u32 live[2]; /* TCP, others */
 };
 
 /* The host's links, one element. Written at start; the programs read it off the short path. */
@@ -203,6 +323,12 @@ struct host {
 	__u8 gateway_mac[6];  /* of the end that the host's stack uses */
 	__u8 services_mac[6]; /* of the end inside the services namespace */
 	__u32 event_limit;    /* an endpoint's flow events a window */
+	__be32 pool6[4];
+	__be32 pool6_mask[4]; /* all 0: nobody here is met over IPv6 from outside */
+	__u32 allowance;      /* flows of one endpoint, tracked and untracked each */
+	__u32 fair;	      /* what an endpoint may always have, when the tables are nearly full */
+	__u32 strict;	      /* ICMP errors need a rule, also those about a tracked flow */
+	__u32 crowded;	      /* 1: the tables are nearly full; sweeping sees to it */
 };
 
 /* 0e:5c:00:00:00:01, answered to every ARP request of an endpoint, and the source of every frame it gets. */
@@ -217,10 +343,21 @@ struct host {
  */
 #define SERVICE_NETWORK	    0x64400000
 #define SERVICE_GENERATIONS 63
-#define METADATA_ADDRESS    0xa9fea9fe
-#define RESOLVER_ADDRESS    0xa9fea9fd
-#define METADATA_PORT	    80
-#define RESOLVER_PORT	    53
+#define SERVICE_BY_NETWORK                                                                                     \
+	0x8000 /* in the slot's half: the resolver was called by the network's own name for it */
+#define METADATA_ADDRESS 0xa9fea9fe
+#define RESOLVER_ADDRESS 0xa9fea9fd
+#define TIME_ADDRESS	 0xa9fea97b
+#define METADATA_PORT	 80
+#define RESOLVER_PORT	 53
+#define TIME_PORT	 123
+/* The same over IPv6: fd00:ec2::254, ::253, ::123. Endpoints are fd00:ec2:0:1::/64, then as above in the last word. */
+#define SERVICE_PREFIX6	   0xfd000ec2
+#define SERVICE_ENDPOINTS6 0x00000001 /* second word */
+#define METADATA_LAST6	   0x00000254
+#define RESOLVER_LAST6	   0x00000253
+#define TIME_LAST6	   0x00000123
+#define ROUTER6		   "fe80::1" /* answered to neighbour solicitations like any other address */
 
 /* The numbers of model/flow.py's DropReason. */
 enum drop_reason {
@@ -228,6 +365,7 @@ enum drop_reason {
 	MALFORMED = 1,
 	UNSUPPORTED = 2,
 	FRAGMENT = 3,
+	OPTIONS = 4,
 	SPOOFED_MAC = 10,
 	SPOOFED_ADDRESS = 11,
 	SPOOFED_ARP = 12,
@@ -252,13 +390,22 @@ union layouts {
 	struct endpoint endpoint;
 	struct endpoint_name endpoint_name;
 	struct address_key address_key;
+	struct address6_key address6_key;
 	struct address address;
 	struct policy policy;
 	struct policy_key policy_key;
 	struct interval_set interval_set;
 	struct prefix_key prefix_key;
+	struct prefix6_key prefix6_key;
 	struct flow_key flow_key;
+	struct flow6_key flow6_key;
 	struct flow flow;
+	struct usage usage;
+	struct candidate_key candidate_key;
+	struct candidate candidate;
+	struct fragment_key fragment_key;
+	struct datagram datagram;
+	struct sweep sweep;
 	struct hits hits;
 	struct endpoint_drop_key endpoint_drop_key;
 	struct flow_event flow_event;
