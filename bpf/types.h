@@ -38,8 +38,8 @@ enum family { V4 = 0, V6 = 1, FAMILIES = 2 };
  * 64-bit store, so a packet sees the old rule set or the new one and never a mixture.
  *
  * `epoch` goes up by one with every flip. A flow remembers the epoch it was judged in; in a later one its
- * next packet asks again (conntrack.h). `opened`: the last epoch, of each family, whose rules let everything
- * through both ways, so that TCP and UDP flows judged before it became untracked in it. `cut`: flows judged
+ * next packet asks again (conntrack.h). `opened`: the last epoch, of each family and of TCP and UDP, whose rules
+ * let everybody have every port both ways, so that flows judged before it became untracked in it. `cut`: flows judged
  * before this epoch are to be judged anew whatever they are.
  */
 struct endpoint {
@@ -56,11 +56,11 @@ struct endpoint {
 	__u32 tcp_established; /* idle timers, in ticks */
 	__u32 udp_stream;
 	__u32 udp_single;
-	__u32 opened[FAMILIES];
+	__u32 opened[FAMILIES][2]; /* by TCP, UDP */
 	__u32 cut;
 	__be32 address6[4]; /* the primary one; all 0: it has none */
 	__be32 resolver;    /* the network's own name for the resolver; 0: none */
-	__u32 zero[10];
+	__u32 zero[8];
 };
 
 /* Who an endpoint is to people. */
@@ -217,7 +217,10 @@ struct flow {
 	__u32 zero;
 };
 
-/* What an endpoint has in memory. Each flow counts for both its ends, tracked or not as it is at that end. */
+/*
+ * What an endpoint has in memory. Each flow counts for both its ends, tracked or not as it is at that end.
+ * Slot 0 counts the tables: TCP as tracked, others as untracked.
+ */
 struct usage {
 	__u32 tracked;
 	__u32 untracked;
@@ -262,11 +265,13 @@ struct datagram {
 	__u8 family;
 	__u8 bad; /* something overlapped: nothing more of it passes */
 	__u8 zero;
-	__be16 source_port;
+	__be16 source_port; /* from here on as struct packet has it */
 	__be16 destination_port;
-	__u16 port; /* as struct packet has it */
-	__u8 tcp_flags;
+	__u16 port;
+	__u8 kind;
+	__u8 turned;
 	__u8 query;
+	__u8 zero2[3];
 	struct {
 		__u16 low;
 		__u16 high; /* 0: none */
@@ -326,9 +331,10 @@ struct host {
 	__be32 pool6[4];
 	__be32 pool6_mask[4]; /* all 0: nobody here is met over IPv6 from outside */
 	__u32 allowance;      /* flows of one endpoint, tracked and untracked each */
-	__u32 fair;	      /* what an endpoint may always have, when the tables are nearly full */
+	__u32 fair;	      /* what an endpoint may have when the tables are nearly full */
+	__u32 crowded[2];     /* flows of TCP, of others, from which on they are */
 	__u32 strict;	      /* ICMP errors need a rule, also those about a tracked flow */
-	__u32 crowded;	      /* 1: the tables are nearly full; sweeping sees to it */
+	__u32 zero;
 };
 
 /* 0e:5c:00:00:00:01, answered to every ARP request of an endpoint, and the source of every frame it gets. */
