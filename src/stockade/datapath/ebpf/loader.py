@@ -3,25 +3,28 @@
 A *spec* is what the file says and is the same on every machine; loading makes descriptors of it that
 belong to this kernel. Reads just what clang makes of bpf/: 64-bit ELF of our own byte order, one section a
 program, subprograms in .text, map definitions as five numbers in section `maps`, two kinds of relocation.
+
+The section's name says what the program is: classifier/NAME runs at tc, syscall/NAME when we ask for it. Only
+the latter hand functions to helpers as callbacks; for those the kernel wants a type description (btf_of).
 """
 
 import os
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import resources
 
 from stockade.datapath.ebpf import syscall
 
-_PROGRAM_PREFIX = "classifier/"
+_KINDS = {"classifier": syscall.SCHED_CLS, "syscall": syscall.SYSCALL}
 _INSTRUCTION = 8
 _SYMTAB, _REL = 2, 9
 _TO_MAP, _TO_CODE = 1, 10  # R_BPF_64_64, R_BPF_64_32
 _FUNCTION = 2
 _CALL, _PSEUDO_CALL = 0x85, 1
-_PSEUDO_MAP_FD = 1
+_PSEUDO_MAP_FD, _PSEUDO_FUNCTION = 1, 4
 _BYTE_ORDER = "el" if sys.byteorder == "little" else "eb"
 
 
@@ -47,11 +50,17 @@ class MapSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProgramSpec:
-    """A program with its subprograms behind it; `maps` says which instruction wants which map's descriptor."""
+    """A program with its subprograms behind it; `maps` says which instruction wants which map's descriptor.
+
+    `functions`: where each starts and what it is called, the program itself first.
+    """
 
     name: str
+    kind: int
     code: bytes
     maps: tuple[tuple[int, str], ...]
+    functions: tuple[tuple[int, str], ...]
+    has_callbacks: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,7 @@ class _Symbol:
 class _Piece:
     """One function's code: a section, and which bytes of it."""
 
+    name: str
     section: int
     start: int
     length: int
@@ -123,7 +133,7 @@ class _Reader:
         self._symbols = list(self._read_symbols(self._sections[symtab]))
         text = self._index(".text")
         self._functions = {
-            symbol.value: _Piece(text, symbol.value, symbol.size)
+            symbol.value: _Piece(symbol.name, text, symbol.value, symbol.size)
             for symbol in self._symbols
             if symbol.section == text and symbol.kind == _FUNCTION
         }
@@ -149,11 +159,11 @@ class _Reader:
     def spec(self) -> ObjectSpec:
         license_section = self._sections[self._index("license")]
         maps = {spec.name: spec for spec in self._maps()}
-        programs = {
-            section.name.removeprefix(_PROGRAM_PREFIX): self._program(index)
-            for index, section in enumerate(self._sections)
-            if section.name.startswith(_PROGRAM_PREFIX)
-        }
+        programs = {}
+        for index, section in enumerate(self._sections):
+            kind, _, name = section.name.partition("/")
+            if kind in _KINDS and name:
+                programs[name] = self._program(index, _KINDS[kind], name)
         return ObjectSpec(maps, programs, _text_at(license_section.data, 0))
 
     def _maps(self) -> Iterator[MapSpec]:
@@ -162,11 +172,11 @@ class _Reader:
             if symbol.section == index and symbol.name:
                 yield MapSpec(symbol.name, *struct.unpack_from("=5I", self._sections[index].data, symbol.value))
 
-    def _program(self, index: int) -> ProgramSpec:
+    def _program(self, index: int, kind: int, name: str) -> ProgramSpec:
         """The program and, behind it, the subprograms it reaches: the kernel refuses code that nothing calls."""
-        pieces = [_Piece(index, 0, len(self._sections[index].data))]
+        pieces = [_Piece(name, index, 0, len(self._sections[index].data))]
         for piece in pieces:
-            for _, target in self._calls(piece):
+            for _, target in (*self._calls(piece), *self._pointers(piece)):
                 callee = self._functions[target]
                 if callee not in pieces:
                     pieces.append(callee)
@@ -176,13 +186,18 @@ class _Reader:
             starts[piece] = len(code)
             code += self._sections[piece.section].data[piece.start : piece.start + piece.length]
         wanted: list[tuple[int, str]] = []
+        has_callbacks = False
         for piece, start in starts.items():
             for place, target in self._calls(piece):
+                _point_at(code, start + place - piece.start, starts[self._functions[target]])
+            for place, target in self._pointers(piece):
                 here = start + place - piece.start
-                distance = (starts[self._functions[target]] - here) // _INSTRUCTION - 1
-                struct.pack_into("=i", code, here + 4, distance)
-            wanted += ((start + place - piece.start, name) for place, name in self._loads(piece))
-        return ProgramSpec(self._sections[index].name.removeprefix(_PROGRAM_PREFIX), bytes(code), tuple(wanted))
+                _point_at(code, here, starts[self._functions[target]])
+                _set_source_register(code, here, _PSEUDO_FUNCTION)
+                has_callbacks = True
+            wanted += ((start + place - piece.start, label) for place, label in self._loads(piece))
+        functions = tuple((start, piece.name) for piece, start in starts.items())
+        return ProgramSpec(name, kind, bytes(code), tuple(wanted), functions, has_callbacks)
 
     def _calls(self, piece: _Piece) -> Iterator[tuple[int, int]]:
         """Calls in this piece: where, and the offset in .text of what is called."""
@@ -196,13 +211,21 @@ class _Reader:
             # A call counts instructions from the one behind it, or from the symbol when that is elsewhere.
             yield place, (symbol.value if symbol else place) + (count + 1) * _INSTRUCTION
 
+    def _pointers(self, piece: _Piece) -> Iterator[tuple[int, int]]:
+        """Instructions in this piece that load the address of a function, and its offset in .text."""
+        text = self._index(".text")
+        data = self._sections[piece.section].data
+        for place, kind, symbol in self._relocations(piece):
+            if kind == _TO_MAP and text >= 0 and symbol.section == text:
+                yield place, symbol.value + int(struct.unpack_from("=i", data, place + 4)[0])
+
     def _loads(self, piece: _Piece) -> Iterator[tuple[int, str]]:
         """Instructions in this piece that load the address of a map, and which."""
-        maps = self._index("maps")
+        maps, text = self._index("maps"), self._index(".text")
         for place, kind, symbol in self._relocations(piece):
             if kind == _TO_MAP and symbol.section == maps:
                 yield place, symbol.name
-            elif kind != _TO_CODE:
+            elif kind != _TO_CODE and symbol.section != text:
                 raise ObjectMalformed(f"relocation {kind} to {symbol.name or 'a section'} is not understood")
 
     def _relocations(self, piece: _Piece) -> Iterator[tuple[int, int, _Symbol]]:
@@ -214,9 +237,19 @@ class _Reader:
                     yield place, info & 0xFFFFFFFF, self._symbols[info >> 32]
 
 
+def _point_at(code: bytearray, here: int, target: int) -> None:
+    """Both a call and the address of a function count instructions from the one behind them."""
+    struct.pack_into("=i", code, here + 4, (target - here) // _INSTRUCTION - 1)
+
+
 def _source_register(registers: int) -> int:
     """Destination and source register share a byte, in the order of the machine."""
     return registers >> 4 if sys.byteorder == "little" else registers & 0x0F
+
+
+def _set_source_register(code: bytearray, place: int, value: int) -> None:
+    registers = code[place + 1]
+    code[place + 1] = registers & 0x0F | value << 4 if sys.byteorder == "little" else registers & 0xF0 | value
 
 
 def _text_at(strings: bytes, offset: int) -> str:
@@ -228,7 +261,7 @@ def load_programs(spec: ObjectSpec, maps: Mapping[str, int]) -> dict[str, int]:
     # Side by side: verifying is most of the time that a start takes, and the kernel does it on every core.
     with ThreadPoolExecutor(max_workers=len(spec.programs), thread_name_prefix="load") as threads:
         loading = {
-            name: threads.submit(syscall.load_program, with_maps(program, maps), spec.license, name)
+            name: threads.submit(load_one, program, with_maps(program, maps), spec.license)
             for name, program in spec.programs.items()
         }
     refused = next((one.exception() for one in loading.values() if one.exception() is not None), None)
@@ -240,13 +273,38 @@ def load_programs(spec: ObjectSpec, maps: Mapping[str, int]) -> dict[str, int]:
     return {name: one.result() for name, one in loading.items()}
 
 
+def load_one(program: ProgramSpec, code: bytes, program_license: str) -> int:
+    """A descriptor of the program with this code, which has its map descriptors in it."""
+    if not program.has_callbacks:
+        return syscall.load_program(code, program_license, program.name, program.kind)
+    starts = [start // _INSTRUCTION for start, _ in program.functions]
+    btf = syscall.load_btf(btf_of([name for _, name in program.functions]))
+    try:
+        types = syscall.FunctionTypes(btf, tuple((start, _FIRST_FUNCTION + n) for n, start in enumerate(starts)))
+        return syscall.load_program(code, program_license, program.name, program.kind, types)
+    finally:
+        os.close(btf)
+
+
+_FIRST_FUNCTION = 3
+"""Types 1 and 2 are an integer and a function that gives one; then come the functions, in order."""
+
+
+def btf_of(functions: Sequence[str]) -> bytes:
+    """A type description that says of these functions that they are static, which is all that callbacks need."""
+    names = b"\0int\0"
+    integer, prototype, static_function = 1 << 24, 13 << 24, 12 << 24
+    types = struct.pack("=IIII", 1, integer, 4, 1 << 24 | 32) + struct.pack("=III", 0, prototype, 1)
+    for name in functions:
+        types += struct.pack("=III", len(names), static_function, 2)
+        names += name.encode() + b"\0"
+    return struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names)) + types + names
+
+
 def with_maps(program: ProgramSpec, maps: Mapping[str, int]) -> bytes:
     """The program's code with the descriptors of its maps put in."""
     code = bytearray(program.code)
     for place, name in program.maps:
-        registers = code[place + 1]
-        code[place + 1] = (
-            registers & 0x0F | _PSEUDO_MAP_FD << 4 if sys.byteorder == "little" else registers & 0xF0 | _PSEUDO_MAP_FD
-        )
+        _set_source_register(code, place, _PSEUDO_MAP_FD)
         struct.pack_into("=i", code, place + 4, maps[name])
     return bytes(code)

@@ -12,13 +12,14 @@ import struct
 from dataclasses import dataclass
 
 MAP_CREATE, LOOKUP, UPDATE, DELETE, NEXT_KEY, PROG_LOAD, OBJ_PIN, OBJ_GET = 0, 1, 2, 3, 4, 5, 6, 7
-TEST_RUN, INFO = 10, 15
+TEST_RUN, INFO, BTF_LOAD = 10, 15, 18
 LOOKUP_BATCH, UPDATE_BATCH, DELETE_BATCH = 24, 26, 27
 
 HASH, ARRAY, PERCPU_ARRAY, LRU_HASH, LPM_TRIE, RINGBUF = 1, 2, 6, 9, 11, 27
 MMAPABLE = 1 << 10
 ANY, NOEXIST, EXIST = 0, 1, 2
-SCHED_CLS = 3
+SCHED_CLS, SYSCALL = 3, 31
+_SLEEPABLE = 1 << 4
 _LOG_STEPS, _LOG_STATISTICS = 1, 4
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361}
@@ -61,35 +62,64 @@ def create_map(kind: int, key_size: int, value_size: int, max_entries: int, flag
     return bpf(MAP_CREATE, attributes, f"creating map {name}")[0]
 
 
-def load_program(code: bytes, program_license: str, name: str) -> int:
-    """A descriptor of a verified tc program. Raises VerifierRefused."""
+def load_btf(types: bytes) -> int:
+    """A descriptor of a type description."""
+    return bpf(BTF_LOAD, struct.pack("=QQII", address_of(types), 0, len(types), 0), "loading type information")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTypes:
+    """The type of each function of a program: where it starts, in instructions, and its number in a description."""
+
+    btf: int
+    functions: tuple[tuple[int, int], ...]
+
+
+def load_program(
+    code: bytes, program_license: str, name: str, kind: int = SCHED_CLS, types: FunctionTypes | None = None
+) -> int:
+    """A descriptor of a verified program. Raises VerifierRefused."""
     try:
-        return _load(code, program_license, name, 0, None)
+        return _load(code, program_license, name, kind, types)
     except OSError as err:
         # Only a refusal is worth the log: writing it slows verification down.
         log = ctypes.create_string_buffer(1 << 24)
         try:
-            return _load(code, program_license, name, _LOG_STEPS, log)
+            return _load(code, program_license, name, kind, types, _LOG_STEPS, log)
         except OSError:
             raise VerifierRefused(err.errno or 0, name, log.value.decode(errors="replace")) from err
 
 
-def instructions_walked(code: bytes, program_license: str, name: str) -> int:
+def instructions_walked(
+    code: bytes, program_license: str, name: str, kind: int = SCHED_CLS, types: FunctionTypes | None = None
+) -> int:
     """What verifying the program costs, in the measure of which the kernel allows a million."""
     log = ctypes.create_string_buffer(1 << 16)
-    os.close(_load(code, program_license, name, _LOG_STATISTICS, log))
+    os.close(_load(code, program_license, name, kind, types, _LOG_STATISTICS, log))
     found = re.search(r"processed (\d+) insns", log.value.decode(errors="replace"))
     return int(found[1]) if found else 0
 
 
-def _load(code: bytes, program_license: str, name: str, level: int, log: ctypes.Array[ctypes.c_char] | None) -> int:
+def _load(
+    code: bytes,
+    program_license: str,
+    name: str,
+    kind: int,
+    types: FunctionTypes | None,
+    level: int = 0,
+    log: ctypes.Array[ctypes.c_char] | None = None,
+) -> int:
     text = program_license.encode() + b"\0"
     attributes = struct.pack(
         "=IIQQIIQII16s",
-        *(SCHED_CLS, len(code) // 8, address_of(code), address_of(text)),
+        *(kind, len(code) // 8, address_of(code), address_of(text)),
         *((level, len(log), address_of(log)) if log is not None else (0, 0, 0)),
-        *(0, 0, name.encode()[:15]),
+        *(0, _SLEEPABLE if kind == SYSCALL else 0, name.encode()[:15]),
     )
+    records = b"".join(struct.pack("=II", *each) for each in types.functions) if types is not None else b""
+    if types is not None:
+        # ifindex and attach type, then the description, the size of a record, the records and their number
+        attributes += struct.pack("=IIIIQI", 0, 0, types.btf, 8, address_of(records), len(types.functions))
     return bpf(PROG_LOAD, attributes, f"loading program {name}")[0]
 
 
@@ -146,3 +176,14 @@ def test_run(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) -> Te
     _, block = bpf(TEST_RUN, attributes, "test run")
     _, action, _, size, _, _, _, duration = struct.unpack_from("=IIIIQQII", block)
     return TestRun(action, out.raw[:size], duration)
+
+
+def run(fd: int, context: bytes) -> bytes:
+    """Run a syscall program once; what it made of its context. OSError with what it returned, unless 0."""
+    block = ctypes.create_string_buffer(context, len(context))
+    attributes = struct.pack("=IIIIQQIIIIQQ", *(fd, 0, 0, 0, 0, 0, 0, 0), *(len(block), 0, address_of(block), 0))
+    _, answer = bpf(TEST_RUN, attributes, "running a program")
+    (returned,) = struct.unpack_from("=i", answer, 4)
+    if returned:
+        raise OSError(-returned, f"running a program: {os.strerror(-returned) if returned < 0 else returned}")
+    return block.raw
