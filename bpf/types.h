@@ -69,6 +69,15 @@ struct endpoint_name {
 	__u64 identity;
 	__u64 rule_set;	 /* 0: attached, but not in the applied policy */
 	char device[16]; /* name of its device, as attached */
+	__u64 cuts;
+	__u32 adopted; /* enum adopted: how we found the device */
+	__u32 zero;
+};
+
+enum adopted {
+	OURS = 0,	      /* made for the endpoint: it goes with it */
+	SOMEBODYS = 1,	      /* it stays when we let go, */
+	SOMEBODYS_CLSACT = 2, /* with the hooks that it had before */
 };
 
 /* An address of a VPC: somebody's identity, and the slot if that somebody is here. */
