@@ -60,7 +60,7 @@ struct endpoint {
 	__u32 cut;
 	__be32 address6[4]; /* the primary one; all 0: it has none */
 	__be32 resolver;    /* the network's own name for the resolver; 0: none */
-	__u32 zero[8];
+	__u32 zero[7];
 };
 
 /* Who an endpoint is to people. */
