@@ -1,7 +1,7 @@
 """The host's own links into the datapath: the gateway and the services.
 
     host's stack                                             services namespace
-      │ route: pool via 169.254.0.1                            169.254.169.254, .253
+      │ route: pool via 169.254.0.1                            169.254.169.254, .253, .123 and fd00:ec2::
     <p>-gw ─────── <p>-gwp   from_gateway                        sv0 ─────── <p>-sv   from_services
                      │  ▲                                         ▲            │
                      ▼  │ replies                                 │ questions  ▼ answers
@@ -15,18 +15,22 @@ import contextlib
 import os
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
+from pathlib import Path
 
 from stockade.datapath.ebpf.layout import SERVICE_NETWORK
 from stockade.datapath.ebpf.settings import EbpfSettings
 from stockade.linux import links, netlink
 from stockade.linux.links import Link
-from stockade.linux.namespaces import bind_netns, new_netns, open_netns, unbind_netns
+from stockade.linux.namespaces import bind_netns, in_netns, new_netns, open_netns, unbind_netns
 from stockade.linux.netlink import Netlink, attribute
 from stockade.model.journal import HostObject, Journal
 
 NEXT_HOP = IPv4Address("169.254.0.1")
-SERVICE_ADDRESSES = (IPv4Address("169.254.169.254"), IPv4Address("169.254.169.253"))
+NEXT_HOP6 = IPv6Address("fe80::1")
+SERVICE_ADDRESSES = tuple(IPv4Address(f"169.254.169.{last}") for last in (254, 253, 123))
+SERVICE_ADDRESSES6 = tuple(IPv6Address(f"fd00:ec2::{last}") for last in (254, 253, 123))
+SERVICE_NETWORK6 = IPv6Network("fd00:ec2:0:1::/64")
 SERVICES_INSIDE = "sv0"
 
 _AF_INET6 = 10
@@ -107,8 +111,11 @@ def _services(route: Netlink, settings: EbpfSettings, journal: Journal) -> tuple
         links.create_veth(route, name, SERVICES_INSIDE, peer_netns=namespace)
     try:
         outside = _link(route, name)
+        has_ipv6 = in_netns(namespace, _allow_ipv6)
         with Netlink(namespace) as inner:
             inside = _service_addresses(inner, outside)
+            if has_ipv6:
+                _service_addresses6(inner, inside, outside)
     finally:
         os.close(namespace)
     silence_ipv6(route, outside.index)
@@ -129,6 +136,25 @@ def _service_addresses(inner: Netlink, outside: Link) -> Link:
     if SERVICE_NETWORK not in {each.destination for each in links.list_routes(inner)}:
         links.add_route(inner, SERVICE_NETWORK, inside.index, gateway=NEXT_HOP, onlink=True)
     return inside
+
+
+def _allow_ipv6() -> bool:
+    """In the services namespace; it inherits what the host has. False for a kernel without IPv6."""
+    setting = Path(f"/proc/sys/net/ipv6/conf/{SERVICES_INSIDE}/disable_ipv6")
+    if not setting.exists():
+        return False
+    setting.write_text("0", encoding="ascii")
+    return True
+
+
+def _service_addresses6(inner: Netlink, inside: Link, outside: Link) -> None:
+    present = {address.ip for _, address in links.list_addresses6(inner)}
+    for address in SERVICE_ADDRESSES6:
+        if address not in present:
+            links.add_address(inner, inside.index, IPv6Interface(address))
+    links.set_neighbour(inner, inside.index, NEXT_HOP6, outside.mac)
+    if SERVICE_NETWORK6 not in {each.destination for each in links.list_routes(inner, _AF_INET6)}:
+        links.add_route(inner, SERVICE_NETWORK6, inside.index, gateway=NEXT_HOP6)
 
 
 def _open_namespace(place: str) -> int | None:
