@@ -52,6 +52,26 @@ def add_clsact(route: Netlink, device: int) -> bool:
     return True
 
 
+def has_hooks(route: Netlink, device: int) -> bool:
+    """Whether the device has a clsact, or the half of one that is called ingress."""
+    payload = _TCMSG.pack(socket.AF_UNSPEC, device, 0, 0, 0)
+    return any(
+        _TCMSG.unpack_from(body)[1:4:2] == (device, _CLSACT_PARENT)
+        for _, body in route.request(_GETQDISC, netlink.DUMP, payload)
+    )
+
+
+def is_taken(route: Netlink, device: int, hook: int, priority: int, name: str) -> bool:
+    """Whether a filter of somebody else, of whatever kind, has this place at the hook."""
+    for body in _dump(route, device, hook):
+        info = _TCMSG.unpack_from(body)[4]
+        fields = dict(attributes(body[_TCMSG.size :]))
+        options = dict(attributes(fields.get(_OPTIONS, b"")))
+        if info >> 16 == priority and text(options.get(_BPF_NAME, b"")) != name and _OPTIONS in fields:
+            return True
+    return False
+
+
 def delete_clsact(route: Netlink, device: int) -> bool:
     """Take both hooks away, with every filter there. False when there were none."""
     payload = _TCMSG.pack(socket.AF_UNSPEC, device, _CLSACT_HANDLE, _CLSACT_PARENT, 0)

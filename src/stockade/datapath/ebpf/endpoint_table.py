@@ -1,7 +1,7 @@
 """Endpoints, addresses and devices in kernel maps.
 
-    devices[ifindex] ─▶ slot ─▶ endpoints[slot]: generation, device, policy, addresses, MAC
-    addresses[VPC, address] ─▶ identity, slot if here        publics[public address] ─▶ slot
+    devices[ifindex] ─▶ slot ─▶ endpoints[slot]: generation, device, policy, addresses, MAC, timers
+    addresses[VPC, address] ─▶ identity, slot if here        publics[address met from outside] ─▶ slot
     endpoint_names[slot]: what people call it, for whoever comes after a restart
 
 An endpoint has a slot from when it is first attached or first in the policy until it is neither. A slot
@@ -9,33 +9,40 @@ that is given up gets a new generation at once, which cuts every flow that remem
 again only after all others were.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from stockade.datapath.ebpf import layout
 from stockade.datapath.ebpf.layout import EndpointName, EndpointRecord
 from stockade.datapath.ebpf.maps import Map, SharedArray
-from stockade.datapath.ebpf.rule_tables import TableFull
-from stockade.model.addresses import MacAddress
+from stockade.datapath.ebpf.rule_tables import Loaded, TableFull
+from stockade.model.addresses import Address
 from stockade.model.flow import DropReason
 from stockade.model.ids import NetworkInterfaceId
 from stockade.policy.entries import Endpoint, Identity, MemberKey, RuleSetId
 
-_LAST_GENERATION = 0xFFFFFFFF
-_NOWHERE = IPv4Address(0)
-AddressKey = tuple[int, IPv4Address]
+_LAST_NUMBER = 0xFFFFFFFF
 
 
 @dataclass(slots=True)
 class Slot:
-    """One endpoint here. `endpoint` None: attached, but not in the applied policy."""
+    """One endpoint here. `endpoint` None: attached, but not in the applied policy. `record`: as it should be."""
 
     number: int
-    generation: int
+    record: EndpointRecord
     device: str = ""
-    ifindex: int = 0
-    endpoint: Endpoint | None = None
+    adopted: int = layout.OURS
+    endpoint: Endpoint | None = field(default=None)
+
+    @property
+    def generation(self) -> int:
+        return self.record.generation
+
+    @property
+    def ifindex(self) -> int:
+        return self.record.ifindex
 
 
 class EndpointTable:
@@ -43,14 +50,16 @@ class EndpointTable:
 
     def __init__(self, maps: Mapping[str, Map], shared: Mapping[str, SharedArray]) -> None:
         self._records, self._names, self._devices = shared["endpoints"], shared["endpoint_names"], shared["devices"]
+        self._usages = shared["usages"]
         self._far_devices, self._drops = maps["far_devices"], maps["endpoint_drops"]
-        self._addresses, self._publics = maps["addresses"], maps["publics"]
+        self._addresses = {4: maps["addresses"], 6: maps["addresses6"]}
+        self._publics = {4: maps["publics"], 6: maps["publics6"]}
         self._slots: dict[NetworkInterfaceId, Slot] = {}
         self._by_number: dict[int, NetworkInterfaceId] = {}
         self._last_number = 0
-        self._members: dict[AddressKey, Identity] = {}
-        self._owners: dict[AddressKey, int] = {}
-        self._public_owners: dict[IPv4Address, int] = {}
+        self._members: dict[MemberKey, Identity] = {}
+        self._owners: dict[MemberKey, int] = {}
+        self._public_owners: dict[Address, int] = {}
 
     # ── devices ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -64,7 +73,7 @@ class EndpointTable:
     def attached(self) -> Iterator[tuple[NetworkInterfaceId, Slot]]:
         return ((name, slot) for name, slot in list(self._slots.items()) if slot.ifindex)
 
-    def attach(self, endpoint: NetworkInterfaceId, device: str, ifindex: int) -> None:
+    def attach(self, endpoint: NetworkInterfaceId, device: str, ifindex: int, adopted: int = layout.OURS) -> None:
         """Packets of this device are this endpoint's from now on, and of no other."""
         for other, slot in list(self.attached()):
             if slot.ifindex == ifindex and other != endpoint:
@@ -73,8 +82,9 @@ class EndpointTable:
         if slot.ifindex and slot.ifindex != ifindex:
             self.detach(endpoint)
             slot = self._slots.get(endpoint) or self._take(endpoint)
-        slot.device, slot.ifindex = device, ifindex
+        slot.device, slot.adopted = device, adopted
         self._write_name(endpoint, slot)
+        slot.record = replace(slot.record, ifindex=ifindex)
         self._records.store32(slot.number, layout.IFINDEX_AT, ifindex)
         self._point(ifindex, slot.number)
 
@@ -88,10 +98,10 @@ class EndpointTable:
             return
         if slot.ifindex:
             self._point(slot.ifindex, 0)
-        placed, policy = slot.endpoint, self._record(slot).policy
+        placed, policy, opened = slot.endpoint, slot.record.policy, _open_now(slot.record)
         self._give_up(endpoint, slot)
         if placed is not None:
-            self.place(placed, policy)
+            self._place(placed, policy, opened)
 
     def _point(self, ifindex: int, number: int) -> None:
         if ifindex < layout.MAX_NEAR:
@@ -103,10 +113,13 @@ class EndpointTable:
 
     # ── policy ────────────────────────────────────────────────────────────────────────────────────────
 
-    def place(self, endpoint: Endpoint, policy: int) -> None:
-        """Police it so from now on; `policy` is the index of its loaded rule set. One store when only that changed."""
+    def place(self, endpoint: Endpoint, rules: Loaded) -> None:
+        """Police it so from now on, by its loaded rule set. One store when only that changed."""
         if not 0 < endpoint.vpc <= layout.MAX_VPC:
-            raise TableFull(f"endpoint {endpoint.id}: network number {endpoint.vpc} has more than 24 bits, or none")
+            raise TableFull(f"endpoint {endpoint.id}: network number {endpoint.vpc} has more than 23 bits, or none")
+        self._place(endpoint, rules.index, rules.opened)
+
+    def _place(self, endpoint: Endpoint, policy: int, opened: Iterable[bool]) -> None:
         slot = self._slots.get(endpoint.id) or self._take(endpoint.id)
         old, slot.endpoint = slot.endpoint, endpoint
         try:
@@ -117,8 +130,30 @@ class EndpointTable:
             slot.endpoint = None
             self._disown(slot, endpoint)
             raise
+        self._flip(slot, old, endpoint, policy, opened)
         self._write_name(endpoint.id, slot)
-        self._records.store32(slot.number, layout.POLICY_AT, policy)
+
+    def _flip(self, slot: Slot, old: Endpoint | None, new: Endpoint, policy: int, opened: Iterable[bool]) -> None:
+        """To other rules or timers, at once. A new epoch if a live flow could care: its next packet asks again.
+
+        What an epoch means is written before it is reached; the rules and the epoch are one store.
+        """
+        before = slot.record
+        epoch = before.epoch
+        if old is None or before.policy != policy or _asked_of_flows(old) != _asked_of_flows(new):
+            epoch = _after(epoch)
+        one, two, three, four = (epoch if now else then for now, then in zip(opened, before.opened, strict=True))
+        cut = epoch if old is not None and old.cuts != new.cuts else before.cut
+        slot.record = replace(
+            before, policy=policy, epoch=epoch, opened=(one, two, three, four), cut=cut, tracking=new.tracking
+        )
+        for place, ticks in enumerate(layout.timers(new.tracking)):
+            self._records.store32(slot.number, layout.TIMERS_AT + 4 * place, ticks)
+        for place, number in enumerate(slot.record.opened):
+            self._records.store32(slot.number, layout.OPENED_AT + 4 * place, number)
+        self._records.store32(slot.number, layout.CUT_AT, cut)
+        (both,) = struct.unpack("=Q", struct.pack("=II", policy, epoch))
+        self._records.store64(slot.number, layout.POLICY_AT, both)
 
     def forget(self, endpoint: NetworkInterfaceId) -> None:
         """No policy for it any more: everything is dropped. An attached one keeps its slot, and its flows end."""
@@ -126,66 +161,72 @@ class EndpointTable:
         if not slot.ifindex:
             self._give_up(endpoint, slot)
             return
-        self._records.store32(slot.number, layout.POLICY_AT, 0)
-        slot.generation = _after(slot.generation)
-        self._records.store32(slot.number, layout.GENERATION_AT, slot.generation)
+        self._close(slot, _after(slot.generation))
         old, slot.endpoint = slot.endpoint, None
         if old is not None:
             self._disown(slot, old)
         self._write_name(endpoint, slot)
 
     def place_member(self, key: MemberKey, identity: Identity) -> None:
-        """This address is this identity. IPv6 is not judged yet, and so not kept."""
-        vpc, address = key
-        if isinstance(address, IPv4Address):
-            self._members[vpc, address] = identity
-            self._write_address((vpc, address))
+        """This address is this identity."""
+        self._members[key] = identity
+        self._write_address(key)
 
     def forget_member(self, key: MemberKey) -> None:
-        vpc, address = key
-        if isinstance(address, IPv4Address) and self._members.pop((vpc, address), None) is not None:
-            self._write_address((vpc, address))
+        if self._members.pop(key, None) is not None:
+            self._write_address(key)
 
     def _move(self, slot: Slot, old: Endpoint | None, new: Endpoint) -> None:
         """Addresses, MAC or network differ: no new flow passes until all of it is written."""
         self._records.store32(slot.number, layout.POLICY_AT, 0)
+        slot.record = replace(slot.record, policy=0)
         if old is not None:
             self._disown(slot, old)
-        primary = next(_v4_addresses(new), _NOWHERE)
-        flags = layout.CHECK_SOURCE * new.source_dest_check | layout.CLASSIC * new.classic
-        identity = self._members.get((new.vpc, primary), 0)
-        self._records.put(
-            slot.number,
-            EndpointRecord(
-                *(slot.generation, slot.ifindex, 0, new.vpc, identity, primary, new.public, new.mac, flags)
-            ).pack(),
+        primary, primary6 = primaries(new)
+        slot.record = replace(
+            slot.record,
+            identity=0 if primary is None else self._members.get((new.vpc, primary), 0),
+            address=primary,
+            public=new.public,
+            mac=new.mac,
+            flags=layout.CHECK_SOURCE * new.source_dest_check
+            | layout.CLASSIC * new.classic
+            | layout.FILTERED * new.filtered
+            | layout.PUBLIC6 * new.public6,
+            vpc=new.vpc,
+            address6=primary6,
+            resolver=new.resolver,
         )
-        for address in _v4_addresses(new):
+        self._records.put(slot.number, slot.record.pack())
+        for address in new.addresses:
             self._owners[new.vpc, address] = slot.number
             self._write_address((new.vpc, address))
-        if new.public is not None:
-            self._public_owners[new.public] = slot.number
-            self._publics.put(new.public.packed, layout.NUMBER.pack(slot.number))
+        for address in _met_from_outside(new):
+            self._public_owners[address] = slot.number
+            self._publics[address.version].put(address.packed, layout.NUMBER.pack(slot.number))
 
     def _disown(self, slot: Slot, old: Endpoint) -> None:
         """Addresses lead to this slot no more, except where they lead to another one already."""
-        for address in _v4_addresses(old):
+        for address in old.addresses:
             if self._owners.get((old.vpc, address)) == slot.number:
                 del self._owners[old.vpc, address]
                 self._write_address((old.vpc, address))
-        if old.public is not None and self._public_owners.get(old.public) == slot.number:
-            del self._public_owners[old.public]
-            self._publics.remove(old.public.packed)
+        for address in _met_from_outside(old):
+            if self._public_owners.get(address) == slot.number:
+                del self._public_owners[address]
+                self._publics[address.version].remove(address.packed)
 
-    def _write_address(self, key: AddressKey) -> None:
+    def _write_address(self, key: MemberKey) -> None:
         identity, owner = self._members.get(key, 0), self._owners.get(key, 0)
+        table = self._addresses[key[1].version]
         if identity or owner:
-            self._addresses.put(layout.address_key(*key), layout.ADDRESS.pack(identity, owner))
+            table.put(layout.address_key(*key), layout.ADDRESS.pack(identity, owner))
         else:
-            self._addresses.remove(layout.address_key(*key))
+            table.remove(layout.address_key(*key))
         name = self._by_number.get(owner)
-        endpoint = self._slots[name].endpoint if name is not None else None
-        if endpoint is not None and next(_v4_addresses(endpoint), None) == key[1]:
+        slot = self._slots[name] if name is not None else None
+        if slot is not None and slot.endpoint is not None and primaries(slot.endpoint)[0] == key[1]:
+            slot.record = replace(slot.record, identity=identity)
             self._records.store64(owner, layout.IDENTITY_AT, identity)
 
     # ── slots ─────────────────────────────────────────────────────────────────────────────────────────
@@ -197,66 +238,52 @@ class EndpointTable:
                 break
         else:
             raise TableFull(f"map endpoints: {layout.MAX_SLOTS - 1} endpoints are known")
-        self._last_number = number
-        generation = _after(EndpointRecord.unpack(self._records.get(number)).generation)
-        slot = self._slots[endpoint] = Slot(number, generation)
-        self._by_number[number] = endpoint
-        record = EndpointRecord(generation, 0, 0, 0, 0, _NOWHERE, None, MacAddress("00:00:00:00:00:00"), 0)
-        self._records.put(number, record.pack())
         for reason in DropReason:
             self._drops.remove(layout.ENDPOINT_DROP_KEY.pack(number, reason))
+        self._last_number = number
+        generation = _after(EndpointRecord.unpack(self._records.get(number)).generation)
+        slot = self._slots[endpoint] = Slot(number, EndpointRecord(generation))
+        self._by_number[number] = endpoint
+        self._records.put(number, slot.record.pack())
+        self._usages.put(number, bytes(layout.USAGE.size))
         self._write_name(endpoint, slot)
         return slot
 
     def _give_up(self, endpoint: NetworkInterfaceId, slot: Slot) -> None:
         self._records.store32(slot.number, layout.IFINDEX_AT, 0)
-        self._records.store32(slot.number, layout.POLICY_AT, 0)
-        self._records.store32(slot.number, layout.GENERATION_AT, _after(slot.generation))
+        self._close(slot, _after(slot.generation))
         self._names.put(slot.number, bytes(layout.ENDPOINT_NAME.size))
         del self._slots[endpoint], self._by_number[slot.number]
         if slot.endpoint is not None:
             self._disown(slot, slot.endpoint)
 
-    def _record(self, slot: Slot) -> EndpointRecord:
-        return EndpointRecord.unpack(self._records.get(slot.number))
+    def _close(self, slot: Slot, generation: int) -> None:
+        """No rules, and whoever remembers the former generation remembers somebody else."""
+        slot.record = replace(slot.record, policy=0, generation=generation)
+        self._records.store32(slot.number, layout.POLICY_AT, 0)
+        self._records.store32(slot.number, layout.GENERATION_AT, generation)
+        self._usages.put(slot.number, bytes(layout.USAGE.size))
 
     def _write_name(self, endpoint: NetworkInterfaceId, slot: Slot) -> None:
-        placed = slot.endpoint
-        identity, rule_set = (placed.identity, placed.rule_set) if placed is not None else (0, 0)
-        self._names.put(slot.number, EndpointName(endpoint, identity, rule_set, slot.device).pack())
+        self._names.put(slot.number, _name_of(endpoint, slot).pack())
 
     # ── reading back ──────────────────────────────────────────────────────────────────────────────────
 
     def observe(self) -> tuple[dict[NetworkInterfaceId, Endpoint], dict[MemberKey, Identity]]:
-        """Endpoints and members as the kernel has them. Several addresses: the primary first, then ascending."""
+        """Endpoints and members as the kernel has them. Several addresses: see `in_order`."""
         members: dict[MemberKey, Identity] = {}
-        addresses: dict[int, list[IPv4Address]] = {}
-        for raw_key, raw in self._addresses.items():
-            vpc, packed = layout.ADDRESS_KEY.unpack(raw_key)
-            identity, owner = layout.ADDRESS.unpack(raw)
+        addresses: dict[int, list[Address]] = {}
+        for key, identity, owner in self._read_addresses():
             if identity:
-                members[vpc, IPv4Address(packed)] = Identity(identity)
+                members[key] = Identity(identity)
             if owner:
-                addresses.setdefault(owner, []).append(IPv4Address(packed))
+                addresses.setdefault(owner, []).append(key[1])
         endpoints = {}
         for number, name in self._read_names():
             record = EndpointRecord.unpack(self._records.get(number))
-            if not name.rule_set or not record.policy:
-                continue
-            others = sorted(each for each in addresses.get(number, ()) if each != record.address)
-            primary = () if record.address == _NOWHERE else (record.address,)
-            endpoint = Endpoint(
-                id=NetworkInterfaceId(name.id),
-                vpc=record.vpc,
-                mac=record.mac,
-                addresses=(*primary, *others),
-                public=record.public,
-                identity=Identity(name.identity),
-                rule_set=RuleSetId(name.rule_set),
-                source_dest_check=bool(record.flags & layout.CHECK_SOURCE),
-                classic=bool(record.flags & layout.CLASSIC),
-            )
-            endpoints[endpoint.id] = endpoint
+            if name.rule_set and record.policy:
+                endpoint = _endpoint_of(name, record, addresses.get(number, ()))
+                endpoints[endpoint.id] = endpoint
         return endpoints, members
 
     def adopt(self) -> None:
@@ -265,32 +292,28 @@ class EndpointTable:
         for number, name in self._read_names():
             record = EndpointRecord.unpack(self._records.get(number))
             identifier = NetworkInterfaceId(name.id)
-            slot = Slot(number, record.generation, name.device, record.ifindex, endpoints.get(identifier))
+            slot = Slot(number, record, name.device, name.adopted, endpoints.get(identifier))
             self._slots[identifier], self._by_number[number] = slot, identifier
             self._last_number = max(self._last_number, number)
-        for (vpc, address), identity in members.items():
-            if isinstance(address, IPv4Address):
-                self._members[vpc, address] = identity
-        for raw_key, raw in self._addresses.items():
-            vpc, packed = layout.ADDRESS_KEY.unpack(raw_key)
-            _, owner = layout.ADDRESS.unpack(raw)
-            if owner:
-                self._owners[vpc, IPv4Address(packed)] = owner
-        for raw_key, raw in self._publics.items():
-            self._public_owners[IPv4Address(raw_key)] = layout.NUMBER.unpack(raw)[0]
+        self._members = dict(members)
+        self._owners = {key: owner for key, _, owner in self._read_addresses() if owner}
+        for publics in self._publics.values():
+            for raw_key, raw in publics.items():
+                self._public_owners[ip_address(raw_key)] = layout.NUMBER.unpack(raw)[0]
         self._drop_orphans()
 
     def _drop_orphans(self) -> None:
         """Addresses that lead to a slot which no endpoint with that address has: left by a crash in between."""
         for key, owner in list(self._owners.items()):
-            if key not in self._addresses_of(owner):
+            endpoint = self._endpoint_in(owner)
+            if endpoint is None or endpoint.vpc != key[0] or key[1] not in endpoint.addresses:
                 del self._owners[key]
                 self._write_address(key)
         for public, owner in list(self._public_owners.items()):
             endpoint = self._endpoint_in(owner)
-            if endpoint is None or endpoint.public != public:
+            if endpoint is None or public not in _met_from_outside(endpoint):
                 del self._public_owners[public]
-                self._publics.remove(public.packed)
+                self._publics[public.version].remove(public.packed)
         for name, slot in list(self._slots.items()):
             if slot.endpoint is None and not slot.ifindex:
                 self._give_up(name, slot)
@@ -299,25 +322,118 @@ class EndpointTable:
         name = self._by_number.get(number)
         return None if name is None else self._slots[name].endpoint
 
-    def _addresses_of(self, number: int) -> set[AddressKey]:
-        endpoint = self._endpoint_in(number)
-        return set() if endpoint is None else {(endpoint.vpc, each) for each in _v4_addresses(endpoint)}
-
     def _read_names(self) -> Iterator[tuple[int, EndpointName]]:
         memory, stride = self._names.memory, self._names.stride
         for number in range(1, layout.MAX_SLOTS):
             if memory[number * stride]:
                 yield number, EndpointName.unpack(self._names.get(number))
 
+    def _read_addresses(self) -> Iterator[tuple[MemberKey, int, int]]:
+        """Each address with its identity and its slot."""
+        for family, table in self._addresses.items():
+            for raw_key, raw in table.items():
+                vpc, packed = layout.ADDRESS_KEY[family].unpack(raw_key)
+                identity, owner = layout.ADDRESS.unpack(raw)
+                yield (vpc, ip_address(packed)), identity, owner
 
-def _v4_addresses(endpoint: Endpoint) -> Iterator[IPv4Address]:
-    return (address for address in endpoint.addresses if isinstance(address, IPv4Address))
+    # ── holding against ───────────────────────────────────────────────────────────────────────────────
+
+    def usage(self, slot: Slot) -> tuple[int, int]:
+        """Its flows, tracked and untracked."""
+        tracked, untracked, _ = layout.USAGE.unpack(self._usages.get(slot.number))
+        return tracked, untracked
+
+    def repair(self, name: NetworkInterfaceId, slot: Slot) -> list[str]:
+        """Put right the record, name and device of one endpoint; a line for each that differed."""
+        said = []
+        record = slot.record.pack()
+        if self._records.get(slot.number) != record:
+            self._records.put(slot.number, record)
+            said.append(f"map endpoints: the record of {name} is wrong")
+        if self._names.get(slot.number) != _name_of(name, slot).pack():
+            self._write_name(name, slot)
+            said.append(f"map endpoint_names: the entry of {name} is wrong")
+        near = slot.ifindex < layout.MAX_NEAR
+        if slot.ifindex and near and layout.NUMBER.unpack(self._devices.get(slot.ifindex))[0] != slot.number:
+            self._point(slot.ifindex, slot.number)
+            said.append(f"map devices: {slot.device} did not lead to {name}")
+        return said
+
+
+def primaries(endpoint: Endpoint) -> tuple[IPv4Address | None, IPv6Address | None]:
+    """Its first address of each family."""
+    return (
+        next((each for each in endpoint.addresses if isinstance(each, IPv4Address)), None),
+        next((each for each in endpoint.addresses if isinstance(each, IPv6Address)), None),
+    )
+
+
+def _met_from_outside(endpoint: Endpoint) -> list[Address]:
+    """The addresses by which others than its own network meet it. In filter mode somebody else sees to that."""
+    if endpoint.filtered:
+        return []
+    met: list[Address] = [] if endpoint.public is None else [endpoint.public]
+    if endpoint.public6:
+        met += (each for each in endpoint.addresses if isinstance(each, IPv6Address))
+    return met
+
+
+def _name_of(endpoint: NetworkInterfaceId, slot: Slot) -> EndpointName:
+    placed = slot.endpoint
+    if placed is None:
+        return EndpointName(endpoint, 0, 0, slot.device, 0, slot.adopted)
+    return EndpointName(endpoint, placed.identity, placed.rule_set, slot.device, placed.cuts, slot.adopted)
+
+
+def _endpoint_of(name: EndpointName, record: EndpointRecord, addresses: Iterable[Address]) -> Endpoint:
+    return Endpoint(
+        id=NetworkInterfaceId(name.id),
+        vpc=record.vpc,
+        mac=record.mac,
+        addresses=in_order(addresses, record.address, record.address6),
+        public=record.public,
+        identity=Identity(name.identity),
+        rule_set=RuleSetId(name.rule_set),
+        source_dest_check=bool(record.flags & layout.CHECK_SOURCE),
+        classic=bool(record.flags & layout.CLASSIC),
+        filtered=bool(record.flags & layout.FILTERED),
+        tracking=record.tracking,
+        cuts=name.cuts,
+        resolver=record.resolver,
+        public6=bool(record.flags & layout.PUBLIC6),
+    )
+
+
+def in_order(
+    addresses: Iterable[Address], primary: IPv4Address | None, primary6: IPv6Address | None
+) -> tuple[Address, ...]:
+    """IPv4, then IPv6; of each the primary first, then ascending."""
+    firsts = {primary, primary6}
+    return tuple(sorted(addresses, key=lambda each: (each.version, each not in firsts, int(each))))
 
 
 def _place_of(endpoint: Endpoint) -> Endpoint:
-    """All of it but what a policy change alters."""
-    return replace(endpoint, identity=Identity(0), rule_set=RuleSetId(0))
+    """All of it but what is changed without a packet noticing. Which address comes first matters, not the others'
+    order: that is not kept.
+    """
+    return replace(
+        endpoint,
+        identity=Identity(0),
+        rule_set=RuleSetId(0),
+        tracking=layout.NO_TIMERS,
+        cuts=0,
+        addresses=in_order(endpoint.addresses, *primaries(endpoint)),
+    )
 
 
-def _after(generation: int) -> int:
-    return generation + 1 if generation < _LAST_GENERATION else 1
+def _asked_of_flows(endpoint: Endpoint) -> tuple[object, ...]:
+    """What makes the endpoint's live flows ask again when it changes, beside its rules."""
+    return endpoint.tracking, endpoint.cuts, frozenset(endpoint.addresses), endpoint.public
+
+
+def _open_now(record: EndpointRecord) -> tuple[bool, ...]:
+    return tuple(bool(each) and each == record.epoch for each in record.opened)
+
+
+def _after(number: int) -> int:
+    return number + 1 if number < _LAST_NUMBER else 1

@@ -11,9 +11,10 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from stockade.datapath.ebpf import layout, syscall
+from stockade.model.addresses import Address
 from stockade.model.flow import DropReason, FlowEvent, Gate, Packet
 
 _GATES = (Gate.EGRESS, Gate.INGRESS, Gate.SPOOF, Gate.ROUTE)
@@ -52,13 +53,14 @@ class FlowRing:
         # The kernel stamps monotonic time; what the wall clock shows for it may differ from one call to the next.
         offset = time.time_ns() - time.monotonic_ns()
         for record in self.records():
-            at, source, destination, vpc, _, egress, ingress, port, source_port, protocol, gate, reason = (
+            at, source, destination, vpc, _, egress, ingress, port, source_port, protocol, gate, reason, family = (
                 layout.FLOW_EVENT.unpack(record[: layout.FLOW_EVENT.size])
             )
+            ends = _address(source, family), _address(destination, family)
             yield FlowEvent(
                 at=datetime.fromtimestamp((at + offset) / 1e9, UTC),
                 vpc=vpc,
-                packet=Packet(IPv4Address(source), IPv4Address(destination), protocol, port, source_port),
+                packet=Packet(*ends, protocol, port, source_port),
                 passed=reason == DropReason.NONE,
                 gate=_GATES[gate],
                 reason=DropReason(reason),
@@ -69,3 +71,8 @@ class FlowRing:
         self._read_to.close()
         self._ring.close()
         os.close(self._fd)
+
+
+def _address(raw: bytes, family: int) -> Address:
+    """`family` as an index; IPv4 stands in the first word."""
+    return IPv6Address(raw) if layout.FAMILIES[family] == 6 else IPv4Address(raw[:4])

@@ -70,10 +70,13 @@ def _gateway(route: Netlink, settings: EbpfSettings, journal: Journal) -> tuple[
         journal.making(HostObject("link", name))
         links.create_veth(route, name, peer_name)
     gateway, peer = _link(route, name), _link(route, peer_name)
+    silence_ipv6(route, peer)
+    silence_ipv6(route, gateway, off=settings.public_pool6 is None)
     for end in (gateway, peer):
-        silence_ipv6(route, end.index)
         links.set_up(route, end.index)
     _ensure_source(route, gateway, settings)
+    if settings.public_pool6 is not None:
+        _lead_to_pool6(route, gateway, peer, settings.public_pool6)
     links.set_neighbour(route, gateway.index, NEXT_HOP, peer.mac)
     known = {(each.destination, each.device) for each in links.list_routes(route)}
     if (settings.public_pool, gateway.index) not in known:
@@ -92,6 +95,16 @@ def _ensure_source(route: Netlink, gateway: Link, settings: EbpfSettings) -> Non
         wanted = settings.public_pool[-2]
     if (gateway.index, IPv4Interface(wanted)) not in present:
         links.add_address(route, gateway.index, IPv4Interface(wanted))
+
+
+def _lead_to_pool6(route: Netlink, gateway: Link, peer: Link, pool: IPv6Network) -> None:
+    """The same over IPv6: an address to send from where there is none, the next hop, the route."""
+    present = links.list_addresses6(route)
+    if all(address.ip.is_loopback or address.ip.is_link_local for _, address in present):
+        links.add_address(route, gateway.index, IPv6Interface(pool[-2]))
+    links.set_neighbour(route, gateway.index, NEXT_HOP6, peer.mac)
+    if (pool, gateway.index) not in {(each.destination, each.device) for each in links.list_routes(route, _AF_INET6)}:
+        links.add_route(route, pool, gateway.index, gateway=NEXT_HOP6)
 
 
 def _services(route: Netlink, settings: EbpfSettings, journal: Journal) -> tuple[Link, Link]:
@@ -118,14 +131,14 @@ def _services(route: Netlink, settings: EbpfSettings, journal: Journal) -> tuple
                 _service_addresses6(inner, inside, outside)
     finally:
         os.close(namespace)
-    silence_ipv6(route, outside.index)
+    silence_ipv6(route, outside)
     links.set_up(route, outside.index)
     return outside, inside
 
 
 def _service_addresses(inner: Netlink, outside: Link) -> Link:
     inside = _link(inner, SERVICES_INSIDE)
-    silence_ipv6(inner, inside.index)
+    _no_own_address(inner, inside)
     links.set_up(inner, "lo")
     links.set_up(inner, inside.index)
     present = {address.ip for _, address in links.list_addresses(inner)}
@@ -170,11 +183,23 @@ def _open_namespace(place: str) -> int | None:
     return None
 
 
-def silence_ipv6(route: Netlink, device: int) -> None:
-    """No IPv6 address of its own, so no neighbour discovery where nobody would answer."""
+def silence_ipv6(route: Netlink, device: Link, *, off: bool = True) -> None:
+    """For a device of the host: no IPv6 address of its own, no routes from others; with `off` no IPv6 at all.
+
+    The host shall believe nothing that an instance says by it, least of all who its router is.
+    """
+    _no_own_address(route, device)
+    settings = Path(f"/proc/sys/net/ipv6/conf/{device.name}")
+    for name, value in (("accept_ra", "0"), ("disable_ipv6", "1" if off else "0")):
+        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+            (settings / name).write_text(value, encoding="ascii")
+
+
+def _no_own_address(route: Netlink, device: Link) -> None:
+    """None that the kernel makes up, so no neighbour discovery where nobody would answer."""
     mode = [attribute(_AF_INET6, [attribute(_INET6_ADDR_GEN_MODE, _GEN_MODE_NONE)])]
     with contextlib.suppress(OSError):  # a kernel without IPv6 has nothing to silence
-        route.request(netlink.NEWLINK, 0, _IFINFO.pack(0, 0, device, 0, 0) + attribute(_AF_SPEC, mode))
+        route.request(netlink.NEWLINK, 0, _IFINFO.pack(0, 0, device.index, 0, 0) + attribute(_AF_SPEC, mode))
 
 
 def _link(route: Netlink, name: str) -> Link:

@@ -6,14 +6,19 @@ from contextlib import ExitStack
 from stockade.datapath.ebpf import layout, loader
 from stockade.datapath.ebpf.features import DatapathUnavailable, require_host
 from stockade.datapath.ebpf.flow_ring import FlowRing
-from stockade.datapath.ebpf.maps import Map, PerCpuMap, RuleHitTable, SharedArray, possible_cpus
+from stockade.datapath.ebpf.maps import KeptMap, Map, PerCpuMap, RuleHitTable, SharedArray, possible_cpus
 from stockade.datapath.ebpf.pins import Pins
 from stockade.datapath.ebpf.settings import EbpfSettings
 
-_SHARED = ("devices", "endpoints", "endpoint_names", "policies", "intervals", "rule_numbers", "rules")
+_SHARED = ("devices", "endpoints", "endpoint_names", "policies", "intervals", "rule_numbers", "rules", "usages", "host")
+KEPT = (
+    *("addresses", "addresses6", "publics", "publics6", "far_devices"),
+    *("rule_sets", "prefixes", "prefixes6"),
+)
+"""Written by us alone, and so held against what we wrote."""
 _PER_CPU = ("drops", "lost_events")
 _ELSEWHERE = ("events", "works")  # read by the ring, and by nobody but the programs
-_OTHERWISE = (*_SHARED, *_PER_CPU, *_ELSEWHERE)
+_OTHERWISE = (*_SHARED, *_PER_CPU, *_ELSEWHERE, *KEPT)
 
 
 class KernelObjects:
@@ -25,13 +30,17 @@ class KernelObjects:
             {
                 "flows_tcp": settings.flows_tcp,
                 "flows_other": settings.flows_other,
+                "flows6_tcp": settings.flows_tcp,
+                "flows6_other": settings.flows_other,
                 "rules": layout.MAX_RULES * possible_cpus(),
             }
         )
         with ExitStack() as opened:
             try:
                 descriptors = pins.open_maps(spec)
-                self.maps = {name: Map(name, descriptors[name]) for name in descriptors if name not in _OTHERWISE}
+                self.kept = {name: KeptMap(name, descriptors[name]) for name in KEPT}
+                others = {name: Map(name, descriptors[name]) for name in descriptors if name not in _OTHERWISE}
+                self.maps = {**others, **self.kept}
                 self.shared = {name: SharedArray(name, descriptors[name]) for name in _SHARED}
                 self.per_cpu = {name: PerCpuMap(name, descriptors[name]) for name in _PER_CPU}
                 self.ring = FlowRing(descriptors["events"])

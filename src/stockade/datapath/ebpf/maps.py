@@ -6,6 +6,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from stockade.datapath.ebpf import syscall
@@ -56,7 +57,7 @@ class Map:
             for key, value in items.items():
                 self.put(key, value)
             return
-        self._batch(syscall.UPDATE_BATCH, b"".join(items.keys()), b"".join(items.values()), len(items))
+        self._put_batch(items)
 
     def remove_all(self, keys: Sequence[bytes]) -> None:
         """Take many keys away; those that are not there are no error."""
@@ -65,12 +66,18 @@ class Map:
                 self.remove(key)
             return
         try:
-            self._batch(syscall.DELETE_BATCH, b"".join(keys), b"", len(keys))
+            self._remove_batch(keys)
         except OSError as err:
             if err.errno not in (errno.ENOENT, errno.EOPNOTSUPP):
                 raise
             for key in keys:
                 self.remove(key)
+
+    def _put_batch(self, items: Mapping[bytes, bytes]) -> None:
+        self._batch(syscall.UPDATE_BATCH, b"".join(items.keys()), b"".join(items.values()), len(items))
+
+    def _remove_batch(self, keys: Sequence[bytes]) -> None:
+        self._batch(syscall.DELETE_BATCH, b"".join(keys), b"", len(keys))
 
     def _batch(self, command: int, keys: bytes, values: bytes, count: int) -> None:
         attributes = struct.pack(
@@ -82,10 +89,33 @@ class Map:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Everything, in no order. Elements that come or go meanwhile may be missed; for maps we alone write."""
-        for key in list(self):
-            value = self.get(key)
-            if value is not None:
-                yield key, value
+        cursor: bytes | None = None
+        while True:
+            found, cursor = self.some(cursor)
+            yield from found
+            if cursor is None:
+                return
+
+    def some(self, cursor: bytes | None, count: int = 4096) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+        """About so many elements from this place on (None: the beginning), and the place behind them (None: the end).
+
+        An element that was there all the time is among them once.
+        """
+        key_size, value_size = self.info.key_size, self.info.value_size
+        keys = ctypes.create_string_buffer(key_size * count)
+        values = ctypes.create_string_buffer(value_size * count)
+        # The place is the kernel's business: a bucket's number, or the last key.
+        before = ctypes.create_string_buffer(cursor or b"", max(key_size, 8))
+        after = ctypes.create_string_buffer(max(key_size, 8))
+        read, is_end = syscall.lookup_batch(
+            self.fd, before if cursor is not None else None, after, keys, values, count, self.name
+        )
+        raw_keys, raw_values = keys.raw, values.raw
+        found = [
+            (raw_keys[n * key_size : (n + 1) * key_size], raw_values[n * value_size : (n + 1) * value_size])
+            for n in range(read)
+        ]
+        return found, None if is_end else after.raw
 
     def __iter__(self) -> Iterator[bytes]:
         """All keys, in no order."""
@@ -107,6 +137,76 @@ class Map:
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+class KeptMap(Map):
+    """A map that we alone write and remember, so that what is in it can be held against what should be."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        super().__init__(name, fd)
+        self.expected: dict[bytes, bytes] = dict(self.items())
+        self._round = _Round()
+
+    def put(self, key: bytes, value: bytes, flags: int = syscall.ANY) -> None:
+        super().put(key, value, flags)
+        self.expected[key] = value
+
+    def remove(self, key: bytes) -> None:
+        super().remove(key)
+        self.expected.pop(key, None)
+
+    def _put_batch(self, items: Mapping[bytes, bytes]) -> None:
+        super()._put_batch(items)
+        self.expected.update(items)
+
+    def _remove_batch(self, keys: Sequence[bytes]) -> None:
+        super()._remove_batch(keys)
+        for key in keys:
+            self.expected.pop(key, None)
+
+    def repair(self, count: int) -> tuple[int, list[str]]:
+        """Hold about so many elements against what should be there and put right what differs: elements looked at, and
+        a line for each difference. The next call goes on where this one stopped; after the last comes the first.
+        """
+        around = self._round
+        if around.unseen is None:
+            around.unseen = set(self.expected)
+        found, around.cursor = self.some(around.cursor, count)
+        said = []
+        for key, value in found:
+            around.unseen.discard(key)
+            wanted = self.expected.get(key)
+            if wanted != value:
+                said.append(f"map {self.name}: {key.hex()} {'is wrong' if wanted else 'belongs to nobody'}")
+                self._put_right(key)
+        if around.cursor is None:
+            for key in around.unseen:
+                # It may have been there and been missed, or have gone since the round began.
+                if key in self.expected and self.get(key) is None:
+                    said.append(f"map {self.name}: {key.hex()} is missing")
+                    self._put_right(key)
+            self._round = _Round()
+        return len(found), said
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether the last call of `repair` came to the end."""
+        return self._round.unseen is None
+
+    def _put_right(self, key: bytes) -> None:
+        wanted = self.expected.get(key)
+        if wanted is None:
+            super().remove(key)
+        else:
+            super().put(key, wanted)
+
+
+@dataclass(slots=True)
+class _Round:
+    """How far a repair has come."""
+
+    cursor: bytes | None = None
+    unseen: set[bytes] | None = None
 
 
 class PerCpuMap:

@@ -1,7 +1,7 @@
 """What an eBPF datapath is told about its host. Everything explicit: it reads no file and no environment."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
 PREFIX_LENGTH = 6
@@ -17,6 +17,10 @@ class EbpfSettings:
     `uplinks`: devices where traffic "from elsewhere" to the public pool arrives.
     `gateway_address`: the host's source towards instances; None: as the host's routing picks it, and the last
     address of the pool where the host has no address of its own.
+    `public_pool6`: where interfaces have the IPv6 addresses by which outsiders may meet them; None: nobody may.
+    `flows_tcp`, `flows_other`: room for flows over IPv4, and as much over IPv6.
+    `allowance`: flows of one endpoint, tracked and untracked each.
+    `strict_icmp_errors`: an error about a flow needs a rule that lets it in.
     `fault`: "", or a deliberately faulty build ("antispoof", "ingress") that the demo must catch.
     """
 
@@ -28,6 +32,9 @@ class EbpfSettings:
     gateway_address: IPv4Address | None = None
     flows_tcp: int = 131_072
     flows_other: int = 65_536
+    public_pool6: IPv6Network | None = None
+    allowance: int = 32_768
+    strict_icmp_errors: bool = False
     fault: str = ""
 
     @property

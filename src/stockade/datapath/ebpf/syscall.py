@@ -5,6 +5,7 @@ so each command sends exactly the fields it needs and the kernel reads the rest 
 """
 
 import ctypes
+import errno
 import os
 import platform
 import re
@@ -54,6 +55,31 @@ def address_of(data: bytes | ctypes.Array[ctypes.c_char]) -> int:
     if isinstance(data, bytes):
         return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
     return ctypes.addressof(data)
+
+
+def lookup_batch(
+    fd: int,
+    before: ctypes.Array[ctypes.c_char] | None,
+    after: ctypes.Array[ctypes.c_char],
+    keys: ctypes.Array[ctypes.c_char],
+    values: ctypes.Array[ctypes.c_char],
+    count: int,
+    name: str,
+) -> tuple[int, bool]:
+    """How many elements of a map were read into the arrays, and whether they were the last."""
+    block = ctypes.create_string_buffer(
+        struct.pack(
+            "=QQQQIIQQ",
+            *(address_of(before) if before is not None else 0, address_of(after), address_of(keys)),
+            *(address_of(values), count, fd, 0, 0),
+        ),
+        56,
+    )
+    result = _libc.syscall(ctypes.c_long(_NUMBERS[platform.machine()]), LOOKUP_BATCH, block, len(block))
+    code = ctypes.get_errno() if result < 0 else 0
+    if code not in (0, errno.ENOENT):
+        raise OSError(code, f"reading map {name}: {os.strerror(code)}")
+    return int(struct.unpack_from("=I", block, 32)[0]), code == errno.ENOENT
 
 
 def create_map(kind: int, key_size: int, value_size: int, max_entries: int, flags: int, name: str) -> int:
@@ -152,6 +178,13 @@ def map_info(fd: int) -> MapInfo:
     bpf(INFO, struct.pack("=IIQ", fd, len(info), address_of(info)), "reading map information")
     kind, _, key_size, value_size, max_entries, flags = struct.unpack("=6I", info.raw)
     return MapInfo(kind, key_size, value_size, max_entries, flags)
+
+
+def program_id(fd: int) -> int:
+    """The kernel's number of the program behind this descriptor."""
+    info = ctypes.create_string_buffer(8)
+    bpf(INFO, struct.pack("=IIQ", fd, len(info), address_of(info)), "reading program information")
+    return int(struct.unpack("=II", info.raw)[1])
 
 
 @dataclass(frozen=True, slots=True)
