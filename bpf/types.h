@@ -60,7 +60,7 @@ struct endpoint {
 	__u32 cut;
 	__be32 address6[4]; /* the primary one; all 0: it has none */
 	__be32 resolver;    /* the network's own name for the resolver; 0: none */
-	__u32 zero[7];
+	__u32 zero[8];
 };
 
 /* Who an endpoint is to people. */
@@ -325,7 +325,8 @@ struct flow_event {
 struct sweep {
 	__u32 now; /* out: ticks */
 	__u32 forgotten;
-	__u32 live[2]; /* TCP, others */
+	__u32 family; /* in the making */
+	__u32 zero;
 };
 
 /* The host's links, one element. Written at start; the programs read it off the short path. */
