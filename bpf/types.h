@@ -426,6 +426,9 @@ union layouts {
 	struct endpoint_drop_key endpoint_drop_key;
 	struct flow_event flow_event;
 	struct host host;
+	enum endpoint_flags endpoint_flags;
+	enum gate_flags gate_flags;
+	enum adopted adopted;
 };
 
 #endif
