@@ -8,6 +8,7 @@ import pytest
 from kernel.btf import Btf
 from stockade.datapath.ebpf import layout, loader, syscall
 from stockade.model.flow import DropReason
+from stockade.model.ports import TCP, UDP
 
 BUDGET = 50_000
 """Instructions the verifier may walk, a twentieth of its limit: an older one prunes less and must get through too."""
@@ -15,14 +16,21 @@ BUDGET = 50_000
 FORMATS = {
     "endpoint": layout.ENDPOINT,
     "endpoint_name": layout.ENDPOINT_NAME,
-    "address_key": layout.ADDRESS_KEY,
+    "address_key": layout.ADDRESS_KEY[4],
+    "address6_key": layout.ADDRESS_KEY[6],
     "address": layout.ADDRESS,
     "gate_summary": layout.GATE_SUMMARY,
     "policy": layout.POLICY,
     "policy_key": layout.POLICY_KEY,
     "interval": layout.INTERVAL,
     "interval_set": layout.INTERVAL_SET,
-    "prefix_key": layout.PREFIX_KEY,
+    "prefix_key": layout.PREFIX_KEY[4],
+    "prefix6_key": layout.PREFIX_KEY[6],
+    "flow_key": layout.FLOW_KEY[4],
+    "flow6_key": layout.FLOW_KEY[6],
+    "flow": layout.FLOW,
+    "usage": layout.USAGE,
+    "sweep": layout.SWEEP,
     "hits": layout.HITS,
     "endpoint_drop_key": layout.ENDPOINT_DROP_KEY,
     "flow_event": layout.FLOW_EVENT,
@@ -62,8 +70,28 @@ def test_fields_stored_one_at_a_time_are_where_layout_py_says(btf: Btf) -> None:
     assert at["generation"] == layout.GENERATION_AT
     assert at["ifindex"] == layout.IFINDEX_AT
     assert at["policy"] == layout.POLICY_AT
+    assert at["epoch"] == layout.EPOCH_AT == layout.POLICY_AT + 4
     assert at["identity"] == layout.IDENTITY_AT
+    assert at["tcp_established"] == layout.TIMERS_AT
+    assert at["opened"] == layout.OPENED_AT
+    assert at["cut"] == layout.CUT_AT
     assert {field.name: field.offset for field in btf.struct("policy")[1]}["rule_set"] == layout.RULE_SET_ID_AT
+
+
+def test_flags_have_the_numbers_of_layout_py(btf: Btf) -> None:
+    flags = btf.enum("endpoint_flags")
+    assert [flags[name] for name in ("CHECK_SOURCE", "CLASSIC", "FILTERED", "PUBLIC6")] == [
+        *(layout.CHECK_SOURCE, layout.CLASSIC, layout.FILTERED, layout.PUBLIC6)
+    ]
+    gates = btf.enum("gate_flags")
+    assert gates["GATE_IDENTITIES"] == layout.GATE_IDENTITIES
+    assert {4: gates["GATE_PREFIXES_V4"], 6: gates["GATE_PREFIXES_V6"]} == layout.GATE_PREFIXES
+    for (family, protocol), flag in layout.GATE_ALL_PORTS.items():
+        assert gates[f"GATE_ALL_{ {TCP: 'TCP', UDP: 'UDP'}[protocol] }_V{family}"] == flag
+    adopted = btf.enum("adopted")
+    assert [adopted[name] for name in ("OURS", "SOMEBODYS", "SOMEBODYS_CLSACT")] == [
+        *(layout.OURS, layout.SOMEBODYS, layout.SOMEBODYS_CLSACT)
+    ]
 
 
 def test_drop_reasons_have_the_numbers_of_the_model(btf: Btf) -> None:
@@ -100,7 +128,7 @@ def test_the_kernel_takes_every_program_of_every_build(fault: str) -> None:
     spec = loader.read_object(loader.shipped_object(fault))
     maps = made_maps(spec)
     programs = loader.load_programs(spec, maps)
-    assert set(programs) == {"from_endpoint", "to_endpoint", "from_gateway", "from_services"}
+    assert set(programs) == {"from_endpoint", "to_endpoint", "from_gateway", "from_services", "sweep"}
     for fd in (*maps.values(), *programs.values()):
         os.close(fd)
 

@@ -37,7 +37,7 @@ TICK_SHIFT = 27
 
 NUMBER = struct.Struct("=I")
 COUNT = struct.Struct("=Q")
-ENDPOINT = struct.Struct("=IIIIQ4s4s6sHIIII16sI16s4s28x")
+ENDPOINT = struct.Struct("=IIIIQ4s4s6sHIIII16sI16s4s32x")
 ENDPOINT_NAME = struct.Struct("=32sQQ16sQI4x")
 ADDRESS_KEY = {4: struct.Struct("=I4s"), 6: struct.Struct("=I16s")}
 ADDRESS = struct.Struct("=QI4x")
@@ -58,7 +58,7 @@ HOST = struct.Struct("=4s4sII6s6sI16s16sII8sI4x")
 
 # Fields of struct endpoint that are stored one at a time while packets read it.
 GENERATION_AT, IFINDEX_AT, POLICY_AT, EPOCH_AT, IDENTITY_AT = 0, 4, 8, 12, 16
-TIMERS_AT, OPENED_AT, CUT_AT = 48, 60, 76
+TIMERS_AT, OPENED_AT, CUT_AT = 44, 56, 72
 RULE_SET_ID_AT = 0  # of struct policy
 OPENED = ((4, TCP), (4, UDP), (6, TCP), (6, UDP))
 """What the four numbers of `opened` are of, in their order."""
