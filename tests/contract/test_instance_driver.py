@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 
 import pytest
 
+from stockade.instances import record as records
 from stockade.instances.container.driver import ContainerDriver
 from stockade.instances.container.runtime import find_runtime
 from stockade.instances.contract import InstanceSpec, LaunchFailed
@@ -18,7 +19,7 @@ from stockade.instances.images.build import Images
 from stockade.instances.images.recipes import MICRO
 from stockade.instances.namespace.driver import NamespaceDriver
 from stockade.linux import links
-from stockade.linux.namespaces import in_netns, new_netns
+from stockade.linux.namespaces import in_netns, new_netns, open_netns
 from stockade.linux.netlink import Netlink
 from stockade.model.addresses import mac_of
 from stockade.model.ids import InstanceId, NetworkInterfaceId
@@ -305,6 +306,48 @@ def test_the_instance_has_its_address_and_mac_and_a_route_to_anything(host: Host
         assert (eth0.index, spec().address) in [(index, one.ip) for index, one in links.list_addresses(inside)]
         assert any(route.is_default and route.device == eth0.index for route in links.list_routes(inside))
         assert links.list_routes(inside, socket.AF_INET6) == []
+        assert links.list_addresses6(inside) == []
+
+
+def test_an_instance_with_ipv6_addresses_has_them_at_once_and_one_way_out(host: Host, driver: Driver) -> None:
+    addresses = (IPv6Address("fd00:1::1"), IPv6Address("fd00:1::2"))
+    driver.create(replace(spec(), addresses6=addresses))
+    driver.start(ONE)
+    process = driver.process(ONE)
+    assert process is not None
+    with Netlink(f"/proc/{process.pid}/ns/net") as inside:
+        eth0 = links.index_of(inside, "eth0")
+        routes = links.list_routes(inside, socket.AF_INET6)
+        found = {one for index, one in links.list_addresses6(inside) if index == eth0 and not one.ip.is_link_local}
+        assert found == {IPv6Interface(one) for one in addresses}
+        assert [(one.gateway, one.device) for one in routes if one.is_default] == [(IPv6Address("fe80::1"), eth0)]
+        on_link = {IPv6Network("fe80::/64"), *(IPv6Network(one) for one in addresses)}
+        assert {one.destination for one in routes if not one.is_default} <= on_link
+
+    def settled() -> list[str]:
+        bound = []
+        for address in addresses:  # an address whose absence elsewhere is still being asked about cannot be bound
+            with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as tried:
+                tried.bind((str(address), 0))
+                bound.append(tried.getsockname()[0])
+        return bound
+
+    netns = open_netns(process.pid)
+    try:
+        assert in_netns(netns, settled) == [str(one) for one in addresses]
+        for name in ("accept_ra", "autoconf", "accept_redirects"):
+            setting = Path("/proc/sys/net/ipv6/conf/eth0") / name
+            assert in_netns(netns, setting.read_text) == "0\n"
+    finally:
+        os.close(netns)
+
+
+def test_ipv6_addresses_are_on_record(host: Host, driver: Driver) -> None:
+    made = replace(spec(), addresses6=(IPv6Address("fd00:1::1"),))
+    driver.create(made)
+    kept = records.load(host.directory / ONE)
+    assert kept is not None
+    assert kept.spec == made
 
 
 def test_instances_can_be_launched_and_ended_several_at_a_time(host: Host, driver: Driver) -> None:

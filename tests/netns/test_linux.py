@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -97,6 +97,26 @@ def test_routes_come_and_go(route: Netlink) -> None:
     }
     assert links.delete_route(route, pool, index)
     assert not links.delete_route(route, pool, index)
+
+
+def test_ipv6_addresses_routes_and_neighbours_come_and_go_alike(netns: int, route: Netlink) -> None:
+    address, block, router = IPv6Interface("fd00:1::1/128"), IPv6Network("fd00:2::/64"), IPv6Address("fe80::1")
+    links.create_veth(route, "one", "two")
+    one = links.index_of(route, "one")
+    links.set_up(route, "one")
+    links.set_up(route, "two")
+    links.add_address(route, one, address)
+    assert (one, address) in links.list_addresses6(route)
+    assert address.ip not in [each.ip for _, each in links.list_addresses(route)]
+    links.set_neighbour(route, one, router, "02:00:00:00:00:09")
+    links.add_route(route, block, one, gateway=router)
+    links.add_route(route, IPv6Network("::/0"), one, gateway=router)
+    found = {each.destination: each.gateway for each in links.list_routes(route, socket.AF_INET6)}
+    assert (found[block], found[IPv6Network("::/0")]) == (router, router)
+    assert links.delete_route(route, block, one, gateway=router)
+    assert not links.delete_route(route, block, one, gateway=router)
+    assert links.delete_address(route, one, address)
+    assert not links.delete_address(route, one, address)
 
 
 def test_the_kernel_says_why_it_refuses(route: Netlink) -> None:

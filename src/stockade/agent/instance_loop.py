@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from stockade.agent.policy_loop import PolicyLoop
@@ -266,9 +266,9 @@ class InstanceLoop:
         )
 
     def _spec(self, wanted: ViewInstance, interface: ViewInterface) -> InstanceSpec:
-        address = interface.addresses[0]
-        if not isinstance(address, IPv4Address):
-            raise LaunchFailed(f"{interface.id} has no IPv4 address, and nothing else is enforced yet")
+        address = next((one for one in interface.addresses if isinstance(one, IPv4Address)), None)
+        if address is None:
+            raise LaunchFailed(f"{interface.id} has no IPv4 address, and an instance needs one")
         return InstanceSpec(
             id=wanted.id,
             interface=interface.id,
@@ -278,6 +278,7 @@ class InstanceLoop:
             address=address,
             network=interface.network,
             hostname=self._hostname(interface),
+            addresses6=tuple(one for one in interface.addresses if isinstance(one, IPv6Address)),
             mtu=self._mtu,
         )
 

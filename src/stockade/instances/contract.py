@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Protocol
 
 from stockade.model.addresses import MacAddress
@@ -15,7 +15,9 @@ class InstanceSpec:
     """What a driver needs to make an instance. Keys and user-data are the metadata service's business.
 
     `network` is on-link for the instance; it has a default route to anything else by its device, where the
-    datapath answers every ARP request. `number` is the interface's, unique among all of the host's.
+    datapath answers every ARP request. `addresses6` are its IPv6 addresses, each alone on its link, with a default
+    route by fe80::1; without any, the instance has no IPv6 at all. `number` is the interface's, unique among all of
+    the host's.
     """
 
     id: InstanceId
@@ -26,6 +28,7 @@ class InstanceSpec:
     address: IPv4Address
     network: IPv4Network
     hostname: str
+    addresses6: tuple[IPv6Address, ...] = ()
     mtu: int = 1500
     memory_mb: int = 512
     pids: int = 512

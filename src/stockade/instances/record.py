@@ -3,7 +3,7 @@
 import json
 import os
 from dataclasses import asdict, dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
 from stockade.instances.contract import InstanceSpec
@@ -27,12 +27,18 @@ class Record:
 
 def save(directory: Path, record: Record) -> None:
     """Written whole or not at all."""
-    spec = {name: value if isinstance(value, int) else str(value) for name, value in asdict(record.spec).items()}
+    spec = {name: _plain(value) for name, value in asdict(record.spec).items()}
     process = None if record.process is None else [record.process.pid, record.process.started]
     text = json.dumps({"spec": spec, "first_id": record.first_id, "device": record.device, "process": process})
     scratch = directory / (_FILE + ".new")
     scratch.write_text(text, encoding="utf-8")
     os.replace(scratch, directory / _FILE)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [str(each) for each in value]
+    return value if isinstance(value, int) else str(value)
 
 
 def load(directory: Path) -> Record | None:
@@ -49,6 +55,7 @@ def load(directory: Path) -> Record | None:
                     "mac": MacAddress(spec["mac"]),
                     "address": IPv4Address(spec["address"]),
                     "network": IPv4Network(spec["network"]),
+                    "addresses6": tuple(IPv6Address(one) for one in spec.get("addresses6", ())),
                 }
             ),
             first_id=kept["first_id"],

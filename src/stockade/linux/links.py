@@ -4,7 +4,17 @@ import errno
 import socket
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import TypeAlias
 
 from stockade.linux import netlink
 from stockade.linux.netlink import Netlink, attribute, attributes, text
@@ -20,13 +30,18 @@ _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _NET_NS_FD = 1, 3, 4, 5, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_FLAGS = 1, 2, 3, 8
+_NO_DAD, _NO_PREFIX_ROUTE = 0x02, 0x200
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_TABLE = 1, 4, 5, 6, 7, 15
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NUD_PERMANENT = 0x80
 _PROTOCOL_STATIC, _TYPE_UNICAST = 4, 1
 _ONLINK = 4
 _LOOPBACK_TYPE = 772
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Interface: TypeAlias = IPv4Interface | IPv6Interface
+Network: TypeAlias = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +62,8 @@ class Link:
 class Route:
     """A route. `destination` is whole (0.0.0.0/0 or ::/0 for a default route)."""
 
-    destination: IPv4Network | IPv6Network
-    gateway: IPv4Address | IPv6Address | None
+    destination: Network
+    gateway: Address | None
     device: int
     table: int
     scope: int
@@ -154,19 +169,22 @@ def _number(value: bytes | None) -> int:
     return 0 if value is None else int(struct.unpack("=I", value[:4])[0])
 
 
-def add_address(route: Netlink, device: int, address: IPv4Interface, *, prefix_route: bool = True) -> None:
-    """Give the device an address. With `prefix_route` False no route to its network comes with it."""
+def add_address(route: Netlink, device: int, address: Interface, *, prefix_route: bool = True) -> None:
+    """Give the device an address. With `prefix_route` False no route to its network comes with it.
+
+    An IPv6 address is good at once: nobody is asked whether he has it already.
+    """
     scope = SCOPE_HOST if address.ip.is_loopback else SCOPE_UNIVERSE
-    payload = _IFADDR.pack(socket.AF_INET, address.network.prefixlen, 0, scope, device)
+    flags = (_NO_DAD if address.version == 6 else 0) | (0 if prefix_route else _NO_PREFIX_ROUTE)
+    payload = _IFADDR.pack(_family(address), address.network.prefixlen, 0, scope, device)
     payload += attribute(_IFA_LOCAL, address.ip.packed) + attribute(_IFA_ADDRESS, address.ip.packed)
-    if not prefix_route:
-        payload += attribute(8, 0x200)  # IFA_FLAGS, IFA_F_NOPREFIXROUTE
+    payload += attribute(_IFA_FLAGS, flags)
     route.request(netlink.NEWADDR, netlink.CREATE | netlink.EXCLUDE, payload)
 
 
-def delete_address(route: Netlink, device: int, address: IPv4Interface) -> bool:
+def delete_address(route: Netlink, device: int, address: Interface) -> bool:
     """Take the address from the device. False when it does not have it."""
-    payload = _IFADDR.pack(socket.AF_INET, address.network.prefixlen, 0, 0, device)
+    payload = _IFADDR.pack(_family(address), address.network.prefixlen, 0, 0, device)
     payload += attribute(_IFA_LOCAL, address.ip.packed)
     try:
         route.request(netlink.DELADDR, 0, payload)
@@ -179,23 +197,36 @@ def delete_address(route: Netlink, device: int, address: IPv4Interface) -> bool:
 
 def list_addresses(route: Netlink) -> list[tuple[int, IPv4Interface]]:
     """Every IPv4 address of the namespace with its device's index."""
+    return [(device, IPv4Interface(found)) for device, found in _addresses(route, socket.AF_INET)]
+
+
+def list_addresses6(route: Netlink) -> list[tuple[int, IPv6Interface]]:
+    """Every IPv6 address of the namespace with its device's index; none where the kernel has no IPv6."""
+    return [(device, IPv6Interface(found)) for device, found in _addresses(route, socket.AF_INET6)]
+
+
+def _addresses(route: Netlink, family: int) -> list[tuple[int, tuple[bytes, int]]]:
     found = []
-    for _, body in route.request(netlink.GETADDR, netlink.DUMP, _IFADDR.pack(socket.AF_INET, 0, 0, 0, 0)):
-        _, length, _, _, device = _IFADDR.unpack_from(body)
+    for _, body in route.request(netlink.GETADDR, netlink.DUMP, _IFADDR.pack(family, 0, 0, 0, 0)):
+        kin, length, _, _, device = _IFADDR.unpack_from(body)
         fields = dict(attributes(body[_IFADDR.size :]))
         local = fields.get(_IFA_LOCAL) or fields.get(_IFA_ADDRESS)
-        if local is not None:
-            found.append((device, IPv4Interface((IPv4Address(local), length))))
+        if local is not None and kin == family:
+            found.append((device, (local, length)))
     return found
+
+
+def _family(thing: Address | Interface | Network) -> int:
+    return socket.AF_INET if thing.version == 4 else socket.AF_INET6
 
 
 def add_route(
     route: Netlink,
-    destination: IPv4Network,
+    destination: Network,
     device: int,
     *,
-    gateway: IPv4Address | None = None,
-    source: IPv4Address | None = None,
+    gateway: Address | None = None,
+    source: Address | None = None,
     onlink: bool = False,
 ) -> None:
     """A route in the main table, by the device, by a gateway when one is given. OSError (EEXIST) when it is there."""
@@ -206,7 +237,7 @@ def add_route(
     )
 
 
-def delete_route(route: Netlink, destination: IPv4Network, device: int, *, gateway: IPv4Address | None = None) -> bool:
+def delete_route(route: Netlink, destination: Network, device: int, *, gateway: Address | None = None) -> bool:
     """Remove that route of the main table. False when it is not there."""
     try:
         route.request(netlink.DELROUTE, 0, _route_message(destination, device, gateway, None, 0))
@@ -218,10 +249,20 @@ def delete_route(route: Netlink, destination: IPv4Network, device: int, *, gatew
 
 
 def _route_message(
-    destination: IPv4Network, device: int, gateway: IPv4Address | None, source: IPv4Address | None, flags: int
+    destination: Network, device: int, gateway: Address | None, source: Address | None, flags: int
 ) -> bytes:
     scope = SCOPE_LINK if gateway is None else SCOPE_UNIVERSE
-    header = (socket.AF_INET, destination.prefixlen, 0, 0, TABLE_MAIN, _PROTOCOL_STATIC, scope, _TYPE_UNICAST, flags)
+    header = (
+        _family(destination),
+        destination.prefixlen,
+        0,
+        0,
+        TABLE_MAIN,
+        _PROTOCOL_STATIC,
+        scope,
+        _TYPE_UNICAST,
+        flags,
+    )
     payload = _RTMSG.pack(*header) + attribute(_RTA_OIF, device)
     if destination.prefixlen:
         payload += attribute(_RTA_DST, destination.network_address.packed)
@@ -256,9 +297,9 @@ def list_routes(route: Netlink, family: int = socket.AF_INET) -> list[Route]:
     return found
 
 
-def set_neighbour(route: Netlink, device: int, address: IPv4Address, mac: str) -> None:
+def set_neighbour(route: Netlink, device: int, address: Address, mac: str) -> None:
     """The device knows for good where this address lives; no ARP is sent for it."""
-    payload = _NDMSG.pack(socket.AF_INET, device, _NUD_PERMANENT, 0, 0)
+    payload = _NDMSG.pack(_family(address), device, _NUD_PERMANENT, 0, 0)
     payload += attribute(_NDA_DST, address.packed) + attribute(_NDA_LLADDR, _mac(mac))
     route.request(netlink.NEWNEIGH, netlink.CREATE | netlink.REPLACE, payload)
 

@@ -28,5 +28,8 @@ def _own_files(spec: InstanceSpec, key: HostKey) -> Iterator[tuple[str, bytes, i
     short = spec.hostname.partition(".")[0]
     yield "etc/hostname", f"{short}\n".encode(), 0o644
     names = spec.hostname if short == spec.hostname else f"{spec.hostname} {short}"
-    yield "etc/hosts", f"127.0.0.1 localhost\n{spec.address} {names}\n".encode(), 0o644
+    lines = ["127.0.0.1 localhost\n", *(f"{address} {names}\n" for address in (spec.address, *spec.addresses6))]
+    if spec.addresses6:
+        lines.insert(1, "::1 localhost\n")
+    yield "etc/hosts", "".join(lines).encode(), 0o644
     yield key.path, key.content, 0o600
