@@ -3,6 +3,7 @@
     stream ─▶ PolicyLoop ─▶ datapath          (policy_loop.py)
                   └─ view ─▶ InstanceLoop ─▶ driver     (instance_loop.py)
     stream ◀─ Uplink ◀─ FlowLoop ◀─ datapath  (flow_loop.py)
+                       AuditLoop ◀▶ datapath  (audit_loop.py)
 
 Everything it drives is handed in. A stream that ends (the control process died) stops nothing here: the last
 policy stays enforced, instances run on, and `attend` is called again with the next stream.
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from stockade.agent.audit_loop import AuditHealth, AuditLoop
 from stockade.agent.flow_loop import FlowLoop
 from stockade.agent.instance_loop import Hostname, InstanceLoop
 from stockade.agent.policy_loop import Compile, PolicyHealth, PolicyLoop
@@ -67,12 +69,17 @@ class Agent:
             hostname=hostname,
         )
         self._flows = FlowLoop(datapath, self._calls, self._uplink)
+        self._audit = AuditLoop(datapath, self._calls)
         self._loops: list[asyncio.Task[None]] = []
         self._told_instances = False
 
     @property
     def policy(self) -> PolicyHealth:
         return self._policy.health
+
+    @property
+    def audit(self) -> AuditHealth:
+        return self._audit.health
 
     @property
     def view(self) -> HostView:
@@ -107,6 +114,7 @@ class Agent:
             asyncio.create_task(self._policy.run(), name="policy"),
             asyncio.create_task(self._instances.run(), name="instances"),
             asyncio.create_task(self._flows.run(), name="flows"),
+            asyncio.create_task(self._audit.run(), name="audit"),
         ]
 
     async def attend(self, stream: ViewStream) -> None:

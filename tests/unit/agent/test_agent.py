@@ -76,6 +76,15 @@ async def test_an_interface_number_is_a_number(host: FakeHost, number: Any) -> N
     assert host.driver.log == []
 
 
+@pytest.mark.parametrize("name", ["", "..", "eth0/../x", "a name", "a" * 16, "eth0\n", 7])
+async def test_a_device_has_a_name_that_is_one(host: FakeHost, name: Any) -> None:
+    stream = host.attend()
+    interface, _ = machine(1)
+    stream.down.put_nowait(whole(1, group(80), replace(interface, instance=None, device=name)))
+    with pytest.raises(FrameRefused, match="device"):
+        await host.until_the_stream_ends()
+
+
 async def test_a_launch_that_waits_for_its_policy_does_not_keep_the_agent_from_stopping(host: FakeHost) -> None:
     stream = host.attend()
     with mock.patch.object(host.datapath, "apply", side_effect=ApplyFailed("map rules: ENOSPC")):
