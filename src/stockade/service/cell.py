@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -36,6 +36,7 @@ class Quotas:
 DEFAULT_VPC = IPv4Network("172.31.0.0/16")
 CLASSIC = IPv4Network("10.0.0.0/8")
 PUBLIC_POOL = IPv4Network("198.18.0.0/16")
+IPV6_POOL = IPv6Network("fd5c:ec2::/40")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class CellSettings:
     default_vpc: IPv4Network = DEFAULT_VPC
     classic: IPv4Network = CLASSIC
     public_pool: IPv4Network = PUBLIC_POOL
+    ipv6_pool: IPv6Network = IPV6_POOL
     dns_suffix: str = "stockade.internal"
     image_alias: Mapping[str, str] = field(default_factory=dict)
     image_unknown: str = "refuse"  # or "base"
