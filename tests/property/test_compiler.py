@@ -46,9 +46,9 @@ def test_the_order_in_which_things_came_to_be_known_does_not_matter(chance: Rand
     view = random_view(chance)
     turned = replace(
         view,
-        groups=dict(reversed(view.groups.items())),
-        members=dict(reversed(view.members.items())),
-        interfaces=dict(reversed(view.interfaces.items())),
+        groups=dict(reversed([*view.groups.items()])),
+        members=dict(reversed([*view.members.items()])),
+        interfaces=dict(reversed([*view.interfaces.items()])),
     )
     assert compile_host(turned) == compile_host(view)
 
