@@ -3,6 +3,7 @@
     stream ─▶ PolicyLoop ─▶ datapath          (policy_loop.py)
                   └─ view ─▶ InstanceLoop ─▶ driver     (instance_loop.py)
     stream ◀─ Uplink ◀─ FlowLoop ◀─ datapath  (flow_loop.py)
+            applied view ─▶ DeviceLoop ─▶ datapath  (device_loop.py)
                        AuditLoop ◀▶ datapath  (audit_loop.py)
 
 Everything it drives is handed in. A stream that ends (the control process died) stops nothing here: the last
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from stockade.agent.audit_loop import AuditHealth, AuditLoop
+from stockade.agent.device_loop import DeviceHealth, DeviceLoop, IsOwn
 from stockade.agent.flow_loop import FlowLoop
 from stockade.agent.instance_loop import Hostname, InstanceLoop
 from stockade.agent.policy_loop import Compile, PolicyHealth, PolicyLoop
@@ -44,6 +46,7 @@ class Agent:
         run_directory: Path,
         hostname: Hostname,
         on_view: Callable[[HostView], None] = lambda _view: None,
+        is_own_device: IsOwn = lambda _name: False,
     ) -> None:
         """`on_view` hears every view before it is applied: names and metadata must be right before a start."""
         self._datapath = datapath
@@ -51,6 +54,7 @@ class Agent:
         self._uplink = Uplink()
         self._kept = ViewFile(run_directory / "view", host)
         self._on_view = on_view
+        self._devices = DeviceLoop(datapath, self._calls, is_own_device)
         self._policy = PolicyLoop(
             self._kept.load() or HostView(host),
             datapath=datapath,
@@ -59,6 +63,7 @@ class Agent:
             uplink=self._uplink,
             kept=self._kept,
             on_view=self._view_changed,
+            on_applied=self._view_applied,
         )
         self._instances = InstanceLoop(
             driver,
@@ -80,6 +85,10 @@ class Agent:
     @property
     def audit(self) -> AuditHealth:
         return self._audit.health
+
+    @property
+    def devices(self) -> DeviceHealth:
+        return self._devices.health
 
     @property
     def view(self) -> HostView:
@@ -115,6 +124,7 @@ class Agent:
             asyncio.create_task(self._instances.run(), name="instances"),
             asyncio.create_task(self._flows.run(), name="flows"),
             asyncio.create_task(self._audit.run(), name="audit"),
+            asyncio.create_task(self._devices.run(), name="devices"),
         ]
 
     async def attend(self, stream: ViewStream) -> None:
@@ -136,12 +146,17 @@ class Agent:
         """A network device of this host went: see at once whose it was."""
         self._instances.look_again()
 
+    def devices_changed(self) -> None:
+        """Devices of this host came or went, maybe one that is to be adopted."""
+        self._devices.look_again()
+
     async def stop(self, remove_instances: bool) -> None:
         """End the loops; `remove_instances` False leaves instances running and policed."""
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         if remove_instances:
+            await self._devices.release()
             await self._instances.remove_all()
             self._kept.remove()
         self._instances.close()
@@ -152,3 +167,8 @@ class Agent:
         # A restored view says what to enforce, not what to launch: only the control process asks for that.
         if self._told_instances:
             self._instances.view_changed(view)
+
+    async def _view_applied(self, view: HostView) -> None:
+        await self._devices.settle(view)
+        if self._told_instances:
+            await self._devices.sweep(view)

@@ -10,7 +10,7 @@ tried again, since what was wrong with it may be the host (memory, a map being e
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +51,12 @@ class PolicyLoop:
         uplink: Uplink,
         kept: ViewFile,
         on_view: Callable[[HostView], None],
+        on_applied: Callable[[HostView], Awaitable[None]],
     ) -> None:
-        """`view` is what was restored (revision 0: nothing); `on_view` hears each view before it is applied."""
+        """`view` is what was restored (revision 0: nothing); `on_view` hears each view before it is applied.
+
+        `on_applied` is awaited when it is applied, and before it is acknowledged.
+        """
         self._view = view
         self._datapath = datapath
         self._calls = calls
@@ -60,6 +64,7 @@ class PolicyLoop:
         self._uplink = uplink
         self._kept = kept
         self._on_view = on_view
+        self._on_applied = on_applied
         self._queue: list[Frame] = []
         self._unkept: list[Frame] = []
         self._arrived = asyncio.Event()
@@ -97,7 +102,9 @@ class PolicyLoop:
         if self._view.revision == 0:
             return None
         self._on_view(self._view)
-        return await self._calls(self._compile_and_apply, self._view)
+        applied = await self._calls(self._compile_and_apply, self._view)
+        await self._on_applied(self._view)
+        return applied
 
     async def enforced(self, revision: Revision) -> None:
         """Return when this host enforces at least this revision. Cancelled with the loop, which alone could say so."""
@@ -136,6 +143,7 @@ class PolicyLoop:
         self.health.failure = None
         self.health.applies += 1
         self.health.last_apply_ms = applied.took_ms
+        await self._on_applied(view)
         async with self._applied:
             self.health.enforced = view.revision
             self._applied.notify_all()

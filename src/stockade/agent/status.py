@@ -38,6 +38,7 @@ class HostStatus:
     `drops`: packets since the datapath was first loaded, by the name of the reason in lower case.
     `allowances`: by interface, how many flows it may still track and how many packets were dropped for want of more;
     of a host with very many interfaces those that have the least left.
+    `devices`: how many adopted devices are policed; `impaired`: by interface, why its device is not.
     """
 
     version: str
@@ -55,6 +56,8 @@ class HostStatus:
     drops: dict[str, int] = field(default_factory=dict)
     audit: AuditCounts = AuditCounts()
     allowances: dict[str, tuple[int, int]] = field(default_factory=dict)
+    devices: int = 0
+    impaired: dict[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it: names of enums, ISO 8601 times in UTC."""
@@ -80,7 +83,7 @@ class HostStatus:
         )
 
 
-MOST_ALLOWANCES = 1000
+MOST_ALLOWANCES, MOST_IMPAIRED = 1000, 100
 
 
 def allowances(

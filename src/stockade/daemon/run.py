@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from stockade import __version__
 from stockade.agent.journal import FileJournal, read_journal
-from stockade.agent.status import AuditCounts, HostStatus, Phase, allowances
+from stockade.agent.status import MOST_IMPAIRED, AuditCounts, HostStatus, Phase, allowances
 from stockade.agent.undo import undo
 from stockade.daemon import preflight, privileges
 from stockade.daemon.attendant import Attendant, Attends
@@ -177,7 +177,7 @@ class _Life:
 
     async def _status_now(self, host: "Host") -> HostStatus:
         counters = await host.agent.counters()
-        policy, audit = host.agent.policy, host.agent.audit
+        policy, audit, devices = host.agent.policy, host.agent.audit, host.agent.devices
         return HostStatus(
             version=__version__,
             phase=Phase.DEGRADED if policy.failure and self._phase is Phase.READY else self._phase,
@@ -193,6 +193,8 @@ class _Life:
             drops={reason.name.lower(): count for reason, count in counters.drops.items()},
             audit=AuditCounts(audit.audits, audit.compared, audit.drift, audit.repaired, audit.failure),
             allowances=allowances(audit.usage, counters.endpoint_drops),
+            devices=len(devices.policed),
+            impaired=dict(sorted(devices.impaired.items())[:MOST_IMPAIRED]),
         )
 
     # --- ending ---------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ class Health:
     `drops`: packets, by the reason's name in lower case. `accepted` counts new flows, `rejected` packets.
     `audit`: what enforces against what was applied (audits, compared, drift, repaired, failure).
     `allowances`: by interface, tracked flows it may still open and packets dropped for want of more.
+    `devices`: adopted ones that are policed; `impaired`: by interface, why its device is not.
     """
 
     status: str
@@ -32,6 +33,8 @@ class Health:
     audit: Mapping[str, Any] = field(default_factory=dict)
     allowances: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     failure: str | None = None
+    devices: int = 0
+    impaired: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_ready(self) -> bool:
@@ -50,6 +53,7 @@ def document(health: Health) -> dict[str, Any]:
         "hosts": {"ready": health.hosts_ready, "known": health.hosts_known},
         "services": _services(health),
         "instances": health.instances,
+        "devices": {"policed": health.devices, "impaired": dict(health.impaired)},
         "groups": health.groups,
         "rules": health.rules,
         "flows": {"accepted": health.accepted, "rejected": health.rejected},

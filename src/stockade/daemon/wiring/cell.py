@@ -97,6 +97,8 @@ class Control:
             audit=asdict(status.audit) if status.enforcing == "kernel" else {},
             allowances=status.allowances,
             failure=status.failure,
+            devices=status.devices,
+            impaired=status.impaired,
         )
 
     async def close(self) -> None:
