@@ -1,4 +1,4 @@
-"""Existing devices of a host put under groups: what is known of them, policed where they are, given back as they were."""
+"""Existing devices of a host put under groups: what is known of them, and that they are given back as they were."""
 
 import subprocess
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def guest(site: TestSite) -> Iterator[Guest]:
 
 def test_the_mac_of_a_guest_is_read_across_namespaces(site: TestSite, guest: Guest) -> None:
     site.ip("link", "add", "left", "type", "veth", "peer", "name", "right", "address", "02:bb:00:00:00:02")
-    site.ip("link", "add", "br", "type", "bridge")
+    site.ip("link", "add", "bridge0", "type", "bridge")
 
     def ask(device: str) -> str | None:
         with Netlink() as route:
@@ -62,21 +62,21 @@ def test_the_mac_of_a_guest_is_read_across_namespaces(site: TestSite, guest: Gue
 
     assert site.inside(lambda: ask(guest.device)) == GUEST_MAC
     assert site.inside(lambda: ask("left")) == "02:bb:00:00:00:02"
-    assert site.inside(lambda: ask("br")) is None
+    assert site.inside(lambda: ask("bridge0")) is None
     assert site.inside(lambda: ask("none")) is None
 
 
 def test_the_way_out_of_a_host_is_not_adopted_but_a_bridge_port_is(site: TestSite, guest: Guest) -> None:
-    site.ip("link", "add", "br", "type", "bridge")
-    site.ip("link", "set", "br", "up")
-    site.ip("address", "add", "172.30.0.1/24", "dev", "br")
-    site.ip("link", "set", guest.device, "master", "br")
-    site.ip("route", "add", "default", "via", "172.30.0.254", "dev", "br")
+    site.ip("link", "add", "bridge0", "type", "bridge")
+    site.ip("link", "set", "bridge0", "up")
+    site.ip("address", "add", "172.30.0.1/24", "dev", "bridge0")
+    site.ip("link", "set", guest.device, "master", "bridge0")
+    site.ip("route", "add", "default", "via", "172.30.0.254", "dev", "bridge0")
     host = site.inside(HostDevices.now)
 
     def why(name: str) -> str | None:
         return refusal(name, host, lambda _name: False)
 
-    assert "default route" in str(why("br"))
+    assert "default route" in str(why("bridge0"))
     assert "loopback" in str(why("lo"))
     assert why(guest.device) is None
