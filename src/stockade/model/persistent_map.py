@@ -35,7 +35,13 @@ class PersistentMap(Mapping[K, V]):
         self._divide()
 
     def changed(self, put: Mapping[K, V], removed: Iterable[K] = ()) -> "PersistentMap[K, V]":
-        """The next version: first without `removed`, of which any may be missing, then with `put`."""
+        """The next version: first without `removed`, of which any may be missing, then with `put`.
+
+        The same object when there is nothing to do.
+        """
+        removed = list(removed)
+        if not put and not removed:
+            return self
         next_version: PersistentMap[K, V] = PersistentMap()
         parts, mask = list(self._parts), self._mask
         copied: set[int] = set()
