@@ -7,6 +7,10 @@
 A frame says when, not what to do: frames that queued up while a policy was applied become one view, one
 compilation and one apply. A policy that cannot be applied leaves the former one whole; it is reported and
 tried again, since what was wrong with it may be the host (memory, a map being emptied) and not the policy.
+
+What waits is bounded. Beyond that the stream is not read, and the feed waits, which keeps one change of each
+item however many there were. A view larger than a host's can be is refused: the stream is cut, and the next
+one begins with a whole view.
 """
 
 import asyncio
@@ -14,16 +18,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stockade.agent.frame_check import checked
+from stockade.agent.frame_check import FrameRefused, checked
 from stockade.agent.serial import SerialCalls
 from stockade.agent.uplink import Uplink
-from stockade.agent.view_file import ViewFile
+from stockade.agent.view_file import ViewFile, whole_frame
 from stockade.datapath.contract import Applied, ApplyFailed, Datapath
 from stockade.model.change import Revision
 from stockade.model.host_view import Frame, HostView, apply_frame
 from stockade.policy.entries import HostPolicy
 
 _RETRY_S = 1.0
+_MOST_FRAMES, _MOST_ITEMS = 256, 100_000  # that wait; a frame that is larger waits alone
+_MOST_UNKEPT = 256
+_LARGEST_VIEW = 400_000  # items: what fits into one whole frame, as a new stream begins with
 
 Compile = Callable[[HostView], HostPolicy]
 
@@ -68,6 +75,7 @@ class PolicyLoop:
         self._queue: list[Frame] = []
         self._unkept: list[Frame] = []
         self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
         self._applied = asyncio.Condition()
         self._ended = False
         self._waiting: set[asyncio.Task[Any]] = set()
@@ -80,8 +88,22 @@ class PolicyLoop:
     async def read(self, frames: AsyncIterator[Frame]) -> None:
         """Take frames from a stream until it ends. One stream at a time. Raises FrameRefused."""
         async for frame in frames:
+            while self._queue and self._is_full(len(frame.put)):
+                self._taken.clear()
+                await self._taken.wait()
+            self._check_size(frame)
             self._queue.append(checked(frame))
             self._arrived.set()
+
+    def _is_full(self, more: int) -> bool:
+        waiting = sum(len(frame.put) + len(frame.removed) for frame in self._queue)
+        return len(self._queue) >= _MOST_FRAMES or waiting + more > _MOST_ITEMS
+
+    def _check_size(self, frame: Frame) -> None:
+        """As if nothing in it replaced anything: what waits is small beside what a view may be."""
+        had = 0 if frame.whole else size_of(self._view) + sum(len(one.put) for one in self._queue)
+        if had + len(frame.put) > _LARGEST_VIEW:
+            raise FrameRefused(f"a view of more than {_LARGEST_VIEW} items")
 
     async def run(self) -> None:
         """Apply what arrives, for ever. When it ends, so does everybody's waiting for it."""
@@ -121,6 +143,7 @@ class PolicyLoop:
 
     def _take_queued(self) -> None:
         queued, self._queue = self._queue, []
+        self._taken.set()
         view = self._view
         for frame in queued:
             if frame.whole:
@@ -129,6 +152,9 @@ class PolicyLoop:
             view = apply_frame(view, frame)
         self._view = view
         self._unkept.extend(queued)
+        if len(self._unkept) > _MOST_UNKEPT:
+            # Nothing could be applied for long; the view says the same as all the frames that made it.
+            self._unkept = [whole_frame(view)]
         self._on_view(view)
 
     async def _apply_view(self) -> bool:
@@ -169,3 +195,8 @@ class PolicyLoop:
         # promise what would not be restored.
         self._kept.keep(frames, view)
         return applied
+
+
+def size_of(view: HostView) -> int:
+    """How many items it has."""
+    return sum(map(len, (view.groups, view.prefix_lists, view.members, view.interfaces, view.instances)))

@@ -19,6 +19,7 @@ from stockade.model.host_view import Frame, ViewGroup, ViewInstance, ViewInterfa
 from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId, RuleId, SecurityGroupId
 from stockade.model.instance import InstanceStatus, Observed
 from stockade.model.ports import TCP
+from stockade.model.probe import ProbeAnswer, ProbeRequest
 from stockade.model.rule import CidrPeer, Direction, Rule
 from stockade.policy.compile import Compiler
 
@@ -137,6 +138,13 @@ class ScriptedStream:
     async def hits(self, at: datetime, counts: tuple[RuleCount, ...]) -> None:
         self.counts.append(counts)
         await self._tell()
+
+    async def probes(self) -> AsyncIterator[ProbeRequest]:
+        for request in ():
+            yield request
+
+    async def probed(self, answer: ProbeAnswer) -> None:
+        raise AssertionError("nothing was asked")
 
     async def _tell(self) -> None:
         async with self._heard:
