@@ -5,6 +5,7 @@
     stream ◀─ Uplink ◀─ FlowLoop ◀─ datapath  (flow_loop.py)
             applied view ─▶ DeviceLoop ─▶ datapath  (device_loop.py)
                        AuditLoop ◀▶ datapath  (audit_loop.py)
+    stream ◀─▶ Prober ─▶ packets  (probe.py)
 
 Everything it drives is handed in. A stream that ends (the control process died) stops nothing here: the last
 policy stays enforced, instances run on, and `attend` is called again with the next stream.
@@ -20,13 +21,14 @@ from stockade.agent.device_loop import DeviceHealth, DeviceLoop, IsOwn
 from stockade.agent.flow_loop import FlowLoop
 from stockade.agent.instance_loop import Hostname, InstanceLoop
 from stockade.agent.policy_loop import Compile, PolicyHealth, PolicyLoop
+from stockade.agent.probe import Prober
 from stockade.agent.serial import SerialCalls
 from stockade.agent.uplink import Uplink
 from stockade.agent.view_file import ViewFile
 from stockade.datapath.contract import Counters, Datapath
 from stockade.feed.contract import ViewStream
 from stockade.instances.contract import InstanceDriver
-from stockade.model.host_view import HostView
+from stockade.model.host_view import HostView, ViewInterface
 from stockade.model.ids import HostId
 
 P = ParamSpec("P")
@@ -47,8 +49,12 @@ class Agent:
         hostname: Hostname,
         on_view: Callable[[HostView], None] = lambda _view: None,
         is_own_device: IsOwn = lambda _name: False,
+        gateway: str = "",
     ) -> None:
-        """`on_view` hears every view before it is applied: names and metadata must be right before a start."""
+        """`on_view` hears every view before it is applied: names and metadata must be right before a start.
+
+        `gateway` is the device by which packets from outside come in, for probes.
+        """
         self._datapath = datapath
         self._calls = SerialCalls("datapath")
         self._uplink = Uplink()
@@ -75,6 +81,8 @@ class Agent:
         )
         self._flows = FlowLoop(datapath, self._calls, self._uplink)
         self._audit = AuditLoop(datapath, self._calls)
+        self._driver = driver
+        self._prober = Prober(self._device_of, gateway)
         self._loops: list[asyncio.Task[None]] = []
         self._told_instances = False
 
@@ -131,10 +139,13 @@ class Agent:
         """Follow this stream until it ends."""
         await self._uplink.connect(stream)
         self._told_instances = True
+        probing = asyncio.create_task(self._prober.serve(stream, lambda: self._policy.view), name="probes")
         try:
             await self._policy.read(stream.frames())
         finally:
             self._uplink.disconnect()
+            probing.cancel()
+            await asyncio.gather(probing, return_exceptions=True)
 
     async def watch(self) -> None:
         """Return when a loop ended, raising what ended it: a loop never ends of itself."""
@@ -161,6 +172,9 @@ class Agent:
             self._kept.remove()
         self._instances.close()
         self._calls.close()
+
+    def _device_of(self, interface: ViewInterface) -> str | None:
+        return interface.device if interface.instance is None else self._driver.device(interface.instance)
 
     def _view_changed(self, view: HostView) -> None:
         self._on_view(view)

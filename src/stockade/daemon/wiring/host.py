@@ -123,6 +123,7 @@ def make_host(settings: Settings, site: Site, journal: FileJournal, fault: str =
             hostname=services.hostname,
             on_view=services.view_changed,
             is_own_device=lambda name: is_own_device(settings.site, name),
+            gateway=f"{prefix(settings.site)}-gw",
         )
         undo.pop_all()
     release = ".".join(platform.release().split(".")[:2])
