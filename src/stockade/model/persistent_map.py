@@ -12,10 +12,11 @@ happened before, and versions may be read by any number of threads.
 from collections.abc import Hashable, ItemsView, Iterable, Iterator, Mapping
 from itertools import chain, compress, count, islice
 from operator import is_not
-from typing import TypeVar
+from typing import TypeVar, overload
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+T = TypeVar("T")
 
 _UNDIVIDED = 256
 """Up to so many entries are one part: copying them is quicker than dividing them."""
@@ -42,6 +43,8 @@ class PersistentMap(Mapping[K, V]):
         removed = list(removed)
         if not put and not removed:
             return self
+        if not self._size:
+            return PersistentMap(put)
         next_version: PersistentMap[K, V] = PersistentMap()
         parts, mask = list(self._parts), self._mask
         copied: set[int] = set()
@@ -69,6 +72,13 @@ class PersistentMap(Mapping[K, V]):
 
     def __getitem__(self, key: K) -> V:
         return self._parts[hash(key) & self._mask][key]
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V | T) -> V | T: ...
+    def get(self, key: K, default: object = None) -> object:
+        return self._parts[hash(key) & self._mask].get(key, default)
 
     def __contains__(self, key: object) -> bool:
         return key in self._parts[hash(key) & self._mask]

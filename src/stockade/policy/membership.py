@@ -7,6 +7,7 @@ look at that member.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from stockade.model.host_view import HostView, ViewInterface, ViewMember
 from stockade.model.ids import HostId, NetworkInterfaceId, SecurityGroupId
@@ -87,6 +88,7 @@ class Roll:
         self._claims: dict[MemberKey, NetworkInterfaceId] = {}
         self._contested: dict[MemberKey, set[NetworkInterfaceId]] = {}
         self._carriers: Counter[GroupSet] = Counter()  # how many parties have this set of groups
+        self._identities: dict[GroupSet, Identity] = {}
         self._owners: dict[Identity, GroupSet] = {}
         self._in_group: defaultdict[SecurityGroupId, set[Identity]] = defaultdict(set)
 
@@ -100,23 +102,31 @@ class Roll:
         if not changed:
             return frozenset()
         spelled: dict[GroupSet, GroupSet] = {}
-        touched: set[MemberKey] = set()
         regrouped: set[SecurityGroupId] = set()
+        found: dict[MemberKey, Identity | None] = {}
         for interface in changed:
             party = _party(before, interface)
             if party is not None:
                 regrouped.update(self._leave(_spell(party.groups, spelled)))
                 for key in _keys(party):
-                    touched.add(key)
                     self._release(key, interface)
+                    found[key] = None
+        inherited = [key for key in found if key in self._claims]
         for interface in changed:
             party = _party(view, interface)
             if party is not None:
-                regrouped.update(self._join(_spell(party.groups, spelled)))
+                groups = _spell(party.groups, spelled)
+                regrouped.update(self._join(groups))
+                identity = self._identities[groups]
                 for key in _keys(party):
-                    touched.add(key)
-                    self._claim(key, interface)
-        self.members = self.members.changed(*self._resolve(touched, view, spelled))
+                    found[key] = identity if self._claim(key, interface) else None
+        for key in inherited:  # one who claimed it before is perhaps alone now
+            heir = None if key in self._contested else _party(view, self._claims[key])
+            found[key] = None if heir is None else self._identities[_spell(heir.groups, spelled)]
+        nobodys = [key for key, owner in found.items() if owner is None]
+        for key in nobodys:
+            del found[key]
+        self.members = self.members.changed(cast(dict[MemberKey, Identity], found), nobodys)
         return frozenset(group for group in regrouped if self._regroup(group))
 
     def _join(self, groups: GroupSet) -> Iterable[SecurityGroupId]:
@@ -124,7 +134,7 @@ class Roll:
         self._carriers[groups] += 1
         if self._carriers[groups] > 1:
             return ()
-        identity = identity_of(groups)
+        identity = self._identities[groups] = identity_of(groups)
         other = self._owners.setdefault(identity, groups)
         if other != groups:
             raise IdentityCollision(one=other, other=groups)
@@ -137,7 +147,7 @@ class Roll:
         if self._carriers[groups]:
             return ()
         del self._carriers[groups]
-        identity = identity_of(groups)
+        identity = self._identities.pop(groups)
         del self._owners[identity]
         for group in groups:
             self._in_group[group].discard(identity)
@@ -153,10 +163,13 @@ class Roll:
             del self._in_group[group]
         return new != old
 
-    def _claim(self, key: MemberKey, interface: NetworkInterfaceId) -> None:
+    def _claim(self, key: MemberKey, interface: NetworkInterfaceId) -> bool:
+        """Whether nobody else claims it."""
         owner = self._claims.setdefault(key, interface)
         if owner != interface:
             self._contested.setdefault(key, {owner}).add(interface)
+            return False
+        return True
 
     def _release(self, key: MemberKey, interface: NetworkInterfaceId) -> None:
         rivals = self._contested.get(key)
@@ -164,25 +177,9 @@ class Roll:
             del self._claims[key]
             return
         rivals.discard(interface)
+        self._claims[key] = next(iter(rivals))
         if len(rivals) == 1:
-            self._claims[key] = rivals.pop()
             del self._contested[key]
-
-    def _resolve(
-        self, touched: Iterable[MemberKey], view: HostView, spelled: dict[GroupSet, GroupSet]
-    ) -> tuple[Mapping[MemberKey, Identity], Iterable[MemberKey]]:
-        """The identity behind each of these keys, and the keys that are nobody's."""
-        found: dict[MemberKey, Identity] = {}
-        identities: dict[GroupSet, Identity] = {}
-        for key in touched:
-            owner = self._claims.get(key)
-            party = None if owner is None or key in self._contested else _party(view, owner)
-            if party is not None:
-                groups = _spell(party.groups, spelled)
-                if groups not in identities:
-                    identities[groups] = identity_of(groups)
-                found[key] = identities[groups]
-        return found, [key for key in touched if key not in found]
 
 
 def _party(view: HostView, interface: NetworkInterfaceId) -> ViewMember | ViewInterface | None:
@@ -191,6 +188,8 @@ def _party(view: HostView, interface: NetworkInterfaceId) -> ViewMember | ViewIn
 
 
 def _keys(party: ViewMember | ViewInterface) -> Iterable[MemberKey]:
+    if len(party.addresses) == 1:
+        return ((party.vpc, party.addresses[0]),)
     return {(party.vpc, address) for address in party.addresses}
 
 

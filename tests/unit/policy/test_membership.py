@@ -1,9 +1,11 @@
 """Who is behind an address: everybody in view, and nobody where two claim it."""
 
 from dataclasses import replace
+from random import Random
 
 from scenarios.worlds import group, instance, interface_id, parse_packet, private_address, view, world
 from stockade.model.host_view import HostView
+from stockade.model.ids import NetworkInterfaceId
 from stockade.model.persistent_map import changed_keys
 from stockade.policy.evaluate import evaluate
 from stockade.policy.identity import group_set, identity_of
@@ -59,14 +61,21 @@ def test_the_evaluator_gives_a_contested_address_no_group_either() -> None:
 
 
 def test_a_roll_that_follows_gives_what_is_read_at_once() -> None:
-    seen, quarrel = view(WORLD), contested()
-    far = interface_id(WORLD, "far")
-    third = replace(quarrel, members={**quarrel.members, far[:-1] + "e": quarrel.members[far]})
+    seen = view(WORLD)
+    far = seen.members[interface_id(WORLD, "far")]
+    names = [interface_id(WORLD, name) for name in ("far", "b")] + [NetworkInterfaceId("eni-0fffffff")]
+    claims = {name: replace(far, interface=name, addresses=(private_address(WORLD, "a"),)) for name in names}
+    chance = Random(1)
     roll = Roll()
-    for each in (seen, quarrel, third, quarrel, seen, replace(seen, interfaces={}), seen, HostView(seen.host)):
+    for _ in range(200):  # whoever claims the address of `a` at a time, and whether `a` is there
+        claiming = {name: claims[name] for name in chance.sample(names, chance.randrange(4))}
+        here = {} if chance.random() < 0.3 else {a: each for a, each in seen.interfaces.items() if a not in claiming}
+        each = replace(seen, members={**seen.members, **claiming}, interfaces=here)
         roll.follow(each)
         known = read_membership(each)
         assert (roll.members, roll.by_group) == (known.members, known.by_group)
+    roll.follow(HostView(seen.host))
+    assert (roll.members, roll.by_group) == ({}, {})
 
 
 def test_a_roll_tells_the_groups_that_have_other_identities_now() -> None:
