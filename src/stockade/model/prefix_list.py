@@ -34,6 +34,8 @@ class PrefixList:
     max_entries: int
     version: int = 1
     entries: tuple[ListEntry, ...] = ()
+    modified: bool = False
+    """Whether it was changed since it was made, also in what makes no version; EC2 tells the two apart."""
 
     @property
     def cidrs(self) -> tuple[Cidr, ...]:

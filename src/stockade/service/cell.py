@@ -31,6 +31,10 @@ class Quotas:
     classic_groups: int = 500
     groups_per_interface: int = 5
     instances: int = 1000
+    prefix_lists: int = 100
+    prefix_list_entries: int = 1000
+    prefix_list_versions: int = 1000
+    interfaces: int = 5000
 
 
 DEFAULT_VPC = IPv4Network("172.31.0.0/16")
