@@ -11,7 +11,7 @@ from ipaddress import IPv4Network
 from stockade.daemon import privileges
 from stockade.daemon.problems import Problem
 from stockade.daemon.settings import Settings
-from stockade.daemon.wiring.cgroups import inhabited_cgroups
+from stockade.daemon.wiring.cgroups import inhabited_cgroups, sees_cgroups
 from stockade.daemon.wiring.names import prefix
 from stockade.linux import links
 from stockade.linux.netlink import Netlink
@@ -23,6 +23,9 @@ TOOLS = {
     "mmdebstrap": "mmdebstrap",
 }
 """Programs the agent and its drivers call, and the Debian package of each."""
+
+
+_NSENTER = "nsenter --net=/run/netns/NAME stockade up        (it changes the network and nothing else)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,16 @@ def check_tools() -> None:
             why="instances are started and their images built with them",
             attempt=f"apt-get install {' '.join(missing)}",
             see="stockade doctor",
+        )
+
+
+def check_cgroups() -> None:
+    """Raises Problem when instances could not be limited, nor even started, because cgroups are out of sight."""
+    if not sees_cgroups():
+        raise Problem(
+            "this process sees no cgroups, and instances live in them",
+            why="`ip netns exec` mounts /sys anew, without them",
+            attempt=_NSENTER,
         )
 
 

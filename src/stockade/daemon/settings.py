@@ -120,6 +120,11 @@ class Settings:
         return Path(self["images.path"] or self.state_directory / "images")
 
     @property
+    def own_places(self) -> tuple[Path, ...]:
+        """Beside the run directory, where what instances and images leave behind may be removed."""
+        return self.state_directory / "instances", self.images_directory
+
+    @property
     def pins(self) -> Path:
         return Path("/sys/fs/bpf") / self.site
 
