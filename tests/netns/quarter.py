@@ -38,10 +38,13 @@ from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId
 from stockade.model.journal import NoJournal
 from stockade.model.ports import check_ports, parse_protocol
 from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, Rule
+from stockade.model.tracking import DEFAULT_TRACKING, ConnectionTracking
 from stockade.policy.compile import compile_host
 
 ACCOUNT, HERE = AccountId("598916040194"), HostId("host-here")
 NETWORK = IPv4Network("10.0.0.0/8")
+RESOLVER = IPv4Address("10.255.0.2")
+"""The network's own name for the resolver."""
 LIBRARY = Path("/var/lib/stockade/images")
 QUIET_S, LOUD_S = 0.3, 5.0
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -60,6 +63,7 @@ class Neighbour:
     netns: int
     addresses: dict[int, str]
     groups: tuple[str, ...]
+    tracking: ConnectionTracking = DEFAULT_TRACKING
     _open: list[socket.socket] = field(default_factory=list)
 
     def block(self, version: int) -> str:
@@ -102,9 +106,17 @@ class Neighbour:
         whole = ["nsenter", f"--net=/proc/{self.pid}/ns/net", *command]
         return subprocess.run(whole, capture_output=True, text=True, timeout=60, check=check)
 
+    def keep(self, accepted: socket.socket) -> None:
+        """To be closed with the others."""
+        self._open.append(accepted)
+
+    def hang_up(self) -> None:
+        """Close every socket that was opened here."""
+        while self._open:
+            self._open.pop().close()
+
     def close(self) -> None:
-        for each in self._open:
-            each.close()
+        self.hang_up()
         os.close(self.netns)
 
 
@@ -193,9 +205,9 @@ class Quarter:
             self._allow(group, text)
         for name, groups in regroup:
             self.neighbours[name].groups = groups
-        self.host.datapath.apply(compile_host(self._view()))
+        self.host.datapath.apply(compile_host(self.view()))
 
-    def _view(self) -> HostView:
+    def view(self) -> HostView:
         groups = [ViewGroup(_group_id(name), name, tuple(rules.values())) for name, rules in self._rules.items()]
         put: list[ViewGroup | ViewMember | ViewInterface] = list(groups)
         for number, one in enumerate(self.neighbours.values(), start=1):
@@ -206,6 +218,8 @@ class Quarter:
                 ViewInterface(
                     *(one.interface, number, ACCOUNT, 1, False, NETWORK, mac_of(number), addresses, mine, None, True),
                     one.instance,
+                    tracking=one.tracking,
+                    resolver=RESOLVER,
                 )
             )
         return apply_frame(HostView(HERE), Frame(Revision(1), put=tuple(put), whole=True))
