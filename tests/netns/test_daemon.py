@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -210,6 +212,43 @@ def test_a_port_that_is_taken_is_refused_by_name(site: TestSite) -> None:
     assert done.returncode == 5
     assert "cannot listen on 127.0.0.1:8773" in done.stderr
     assert not (Path("/run") / site.name).exists()
+
+
+def test_a_control_process_that_cannot_open_its_state_says_why(site: TestSite) -> None:
+    state = site.base / "state" / "state.db"
+    state.parent.mkdir(mode=0o755)
+    state.write_bytes(b"no database at all" * 1000)
+    done = site.stockade("up", "-d", "--enforce=none")
+    assert done.returncode == 70
+    assert "the control process ended with status 1" in done.stderr
+    assert "file is not a database" in done.stderr
+    assert not (Path("/run") / site.name).exists()
+
+
+def test_under_ip_netns_exec_it_says_what_to_use_instead(site: TestSite) -> None:
+    command = ["ip", "netns", "exec", site.netns, sys.executable, "-P", "-m", "stockade", "up"]
+    done = subprocess.run(command, env=site.environment, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert "sees no cgroups" in done.stderr
+    assert "nsenter --net=" in done.stderr
+    assert not (Path("/run") / site.name).exists()
+
+
+def test_removing_by_force_finds_instances_wherever_the_state_is(site: TestSite) -> None:
+    elsewhere = Path("/opt") / f"stockade-test-{site.name}"
+    site.environment["STOCKADE_STATE"] = str(elsewhere / "state.db")
+    try:
+        site.up()
+        _, [instance] = launch(site.client(), 1, 22)
+        assert (elsewhere / "instances" / instance["InstanceId"]).is_dir()
+        site.kill_both()
+        done = site.stockade("down", "--force")
+        assert done.returncode == 0, done.stderr
+        assert list((elsewhere / "instances").iterdir()) == []
+        assert (elsewhere / "state.db").exists()
+    finally:
+        site.stockade("down", "--force")
+        shutil.rmtree(elsewhere, ignore_errors=True)
 
 
 FOREIGN = """

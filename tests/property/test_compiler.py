@@ -1,5 +1,6 @@
 """What holds of every compilation: memory changes nothing, order changes nothing, entries keep their form."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
@@ -8,6 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenarios.random_worlds import random_history, random_view, unused_revision
+from stockade.datapath.plan import (
+    ForgetEndpoint,
+    ForgetMember,
+    LoadRuleSet,
+    PlaceEndpoint,
+    PlaceMember,
+    RetireRuleSet,
+    Step,
+    plan,
+)
 from stockade.model.ports import LAST
 from stockade.policy.compile import Compiler, compile_host
 from stockade.policy.entries import ANY_PROTOCOL, CLASS_BIT, HostPolicy
@@ -42,13 +53,45 @@ def test_a_compiler_asked_about_any_earlier_view_is_right_about_it(chance: Rando
 
 @settings(max_examples=50, deadline=None)
 @given(CHANCE)
+def test_any_history_leaves_what_the_final_view_alone_would(chance: Random) -> None:
+    """Step by step from one answer to the next, as a datapath takes them."""
+    remembering = Compiler()
+    enforced = HostPolicy()
+    for view in random_history(chance, length=6):
+        desired = remembering(view)
+        enforced = taken(enforced, plan(desired, enforced))
+        assert enforced == compile_host(view)
+
+
+def taken(policy: HostPolicy, steps: Iterable[Step]) -> HostPolicy:
+    """The policy after these steps."""
+    endpoints, members, rule_sets = dict(policy.endpoints), dict(policy.members), dict(policy.rule_sets)
+    for step in steps:
+        match step:
+            case LoadRuleSet(rule_set):
+                rule_sets[rule_set.id] = rule_set
+            case PlaceMember(key, identity):
+                members[key] = identity
+            case PlaceEndpoint(endpoint):
+                endpoints[endpoint.id] = endpoint
+            case ForgetEndpoint(name):
+                del endpoints[name]
+            case ForgetMember(key):
+                del members[key]
+            case RetireRuleSet(name):
+                del rule_sets[name]
+    return HostPolicy(endpoints, members, rule_sets)
+
+
+@settings(max_examples=50, deadline=None)
+@given(CHANCE)
 def test_the_order_in_which_things_came_to_be_known_does_not_matter(chance: Random) -> None:
     view = random_view(chance)
     turned = replace(
         view,
-        groups=dict(reversed(view.groups.items())),
-        members=dict(reversed(view.members.items())),
-        interfaces=dict(reversed(view.interfaces.items())),
+        groups=dict(reversed([*view.groups.items()])),
+        members=dict(reversed([*view.members.items()])),
+        interfaces=dict(reversed([*view.interfaces.items()])),
     )
     assert compile_host(turned) == compile_host(view)
 

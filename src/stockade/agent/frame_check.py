@@ -4,13 +4,15 @@ Ids become names of directories, cgroups and containers here, and numbers become
 that carries anything else did not come from our control process as we wrote it, and is taken as the end of it.
 """
 
+import re
 from collections.abc import Iterator
 
 from stockade.model.errors import IdMalformed
-from stockade.model.host_view import Frame, ViewGroup, ViewInstance, ViewInterface, ViewItem, ViewMember
+from stockade.model.host_view import Frame, ViewGroup, ViewInstance, ViewInterface, ViewItem, ViewMember, ViewPrefixList
 from stockade.model.ids import check_id
 
 _LARGEST_NUMBER = (1 << 48) - 1
+_DEVICE = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 
 
 class FrameRefused(Exception):
@@ -25,15 +27,29 @@ def checked(frame: Frame) -> Frame:
                 check_id(text, prefix)
             except (IdMalformed, TypeError):
                 raise FrameRefused(f"{text!r} is no id of the kind {prefix}") from None
-        if isinstance(item, ViewInterface) and not (type(item.number) is int and 0 < item.number <= _LARGEST_NUMBER):
-            raise FrameRefused(f"{item.id} has the number {item.number!r}")
+        if isinstance(item, ViewInterface):
+            _check_interface(item)
     return frame
+
+
+def _check_interface(item: ViewInterface) -> None:
+    if not (type(item.number) is int and 0 < item.number <= _LARGEST_NUMBER):
+        raise FrameRefused(f"{item.id} has the number {item.number!r}")
+    if item.device is not None and not is_device_name(item.device):
+        raise FrameRefused(f"{item.id} has the device {item.device!r}")
+
+
+def is_device_name(name: object) -> bool:
+    """Whether the kernel would take it, and a journal, a path and a terminal too."""
+    return isinstance(name, str) and _DEVICE.fullmatch(name) is not None and name not in (".", "..")
 
 
 def _ids_of(item: ViewItem) -> Iterator[tuple[str, str]]:
     match item:
         case ViewGroup():
             yield item.id, "sg"
+        case ViewPrefixList():
+            yield item.id, "pl"
         case ViewMember():
             yield item.interface, "eni"
         case ViewInterface():

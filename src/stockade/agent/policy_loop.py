@@ -7,23 +7,30 @@
 A frame says when, not what to do: frames that queued up while a policy was applied become one view, one
 compilation and one apply. A policy that cannot be applied leaves the former one whole; it is reported and
 tried again, since what was wrong with it may be the host (memory, a map being emptied) and not the policy.
+
+What waits is bounded. Beyond that the stream is not read, and the feed waits, which keeps one change of each
+item however many there were. A view larger than a host's can be is refused: the stream is cut, and the next
+one begins with a whole view.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stockade.agent.frame_check import checked
+from stockade.agent.frame_check import FrameRefused, checked
 from stockade.agent.serial import SerialCalls
 from stockade.agent.uplink import Uplink
-from stockade.agent.view_file import ViewFile
+from stockade.agent.view_file import ViewFile, whole_frame
 from stockade.datapath.contract import Applied, ApplyFailed, Datapath
 from stockade.model.change import Revision
 from stockade.model.host_view import Frame, HostView, apply_frame
 from stockade.policy.entries import HostPolicy
 
 _RETRY_S = 1.0
+_MOST_FRAMES, _MOST_ITEMS = 256, 100_000  # that wait; a frame that is larger waits alone
+_MOST_UNKEPT = 256
+_LARGEST_VIEW = 400_000  # items: what fits into one whole frame, as a new stream begins with
 
 Compile = Callable[[HostView], HostPolicy]
 
@@ -51,8 +58,12 @@ class PolicyLoop:
         uplink: Uplink,
         kept: ViewFile,
         on_view: Callable[[HostView], None],
+        on_applied: Callable[[HostView], Awaitable[None]],
     ) -> None:
-        """`view` is what was restored (revision 0: nothing); `on_view` hears each view before it is applied."""
+        """`view` is what was restored (revision 0: nothing); `on_view` hears each view before it is applied.
+
+        `on_applied` is awaited when it is applied, and before it is acknowledged.
+        """
         self._view = view
         self._datapath = datapath
         self._calls = calls
@@ -60,9 +71,11 @@ class PolicyLoop:
         self._uplink = uplink
         self._kept = kept
         self._on_view = on_view
+        self._on_applied = on_applied
         self._queue: list[Frame] = []
         self._unkept: list[Frame] = []
         self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
         self._applied = asyncio.Condition()
         self._ended = False
         self._waiting: set[asyncio.Task[Any]] = set()
@@ -75,8 +88,22 @@ class PolicyLoop:
     async def read(self, frames: AsyncIterator[Frame]) -> None:
         """Take frames from a stream until it ends. One stream at a time. Raises FrameRefused."""
         async for frame in frames:
+            while self._queue and self._is_full(len(frame.put)):
+                self._taken.clear()
+                await self._taken.wait()
+            self._check_size(frame)
             self._queue.append(checked(frame))
             self._arrived.set()
+
+    def _is_full(self, more: int) -> bool:
+        waiting = sum(len(frame.put) + len(frame.removed) for frame in self._queue)
+        return len(self._queue) >= _MOST_FRAMES or waiting + more > _MOST_ITEMS
+
+    def _check_size(self, frame: Frame) -> None:
+        """As if nothing in it replaced anything: what waits is small beside what a view may be."""
+        had = 0 if frame.whole else size_of(self._view) + sum(len(one.put) for one in self._queue)
+        if had + len(frame.put) > _LARGEST_VIEW:
+            raise FrameRefused(f"a view of more than {_LARGEST_VIEW} items")
 
     async def run(self) -> None:
         """Apply what arrives, for ever. When it ends, so does everybody's waiting for it."""
@@ -97,7 +124,9 @@ class PolicyLoop:
         if self._view.revision == 0:
             return None
         self._on_view(self._view)
-        return await self._calls(self._compile_and_apply, self._view)
+        applied = await self._calls(self._compile_and_apply, self._view)
+        await self._on_applied(self._view)
+        return applied
 
     async def enforced(self, revision: Revision) -> None:
         """Return when this host enforces at least this revision. Cancelled with the loop, which alone could say so."""
@@ -114,6 +143,7 @@ class PolicyLoop:
 
     def _take_queued(self) -> None:
         queued, self._queue = self._queue, []
+        self._taken.set()
         view = self._view
         for frame in queued:
             if frame.whole:
@@ -122,6 +152,9 @@ class PolicyLoop:
             view = apply_frame(view, frame)
         self._view = view
         self._unkept.extend(queued)
+        if len(self._unkept) > _MOST_UNKEPT:
+            # Nothing could be applied for long; the view says the same as all the frames that made it.
+            self._unkept = [whole_frame(view)]
         self._on_view(view)
 
     async def _apply_view(self) -> bool:
@@ -136,6 +169,7 @@ class PolicyLoop:
         self.health.failure = None
         self.health.applies += 1
         self.health.last_apply_ms = applied.took_ms
+        await self._on_applied(view)
         async with self._applied:
             self.health.enforced = view.revision
             self._applied.notify_all()
@@ -161,3 +195,9 @@ class PolicyLoop:
         # promise what would not be restored.
         self._kept.keep(frames, view)
         return applied
+
+
+def size_of(view: HostView) -> int:
+    """How many items it has."""
+    others = len(view.groups) + len(view.prefix_lists) + len(view.instances)
+    return others + len(view.members) + len(view.interfaces)

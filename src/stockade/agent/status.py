@@ -1,9 +1,14 @@
 """What this host says about itself: small, whole, and safe to show to anybody who may reach the API."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any
+
+from stockade.datapath.contract import Usage
+from stockade.model.flow import DropReason
+from stockade.model.ids import NetworkInterfaceId
 
 
 class Phase(Enum):
@@ -16,10 +21,24 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class AuditCounts:
+    """The drift auditor: `compared` entries in its last audit; the others since the agent started."""
+
+    audits: int = 0
+    compared: int = 0
+    drift: int = 0
+    repaired: int = 0
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HostStatus:
     """One host. `enforcing` is the mode ("kernel", "none"); `proven_at` when packets last showed it.
 
     `drops`: packets since the datapath was first loaded, by the name of the reason in lower case.
+    `allowances`: by interface, how many flows it may still track and how many packets were dropped for want of more;
+    of a host with very many interfaces those that have the least left.
+    `devices`: how many adopted devices are policed; `impaired`: by interface, why its device is not.
     """
 
     version: str
@@ -35,6 +54,10 @@ class HostStatus:
     last_apply_ms: float = 0.0
     failure: str | None = None
     drops: dict[str, int] = field(default_factory=dict)
+    audit: AuditCounts = AuditCounts()
+    allowances: dict[str, tuple[int, int]] = field(default_factory=dict)
+    devices: int = 0
+    impaired: dict[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it: names of enums, ISO 8601 times in UTC."""
@@ -54,5 +77,21 @@ class HostStatus:
                 "phase": Phase(fields["phase"]),
                 "started_at": datetime.fromisoformat(fields["started_at"]),
                 "proven_at": datetime.fromisoformat(proven_at) if proven_at is not None else None,
+                "audit": AuditCounts(**fields["audit"]),
+                "allowances": {name: (left, exceeded) for name, (left, exceeded) in fields["allowances"].items()},
             }
         )
+
+
+MOST_ALLOWANCES, MOST_IMPAIRED = 1000, 100
+
+
+def allowances(
+    usage: Mapping[NetworkInterfaceId, Usage], drops: Mapping[NetworkInterfaceId, Mapping[DropReason, int]]
+) -> dict[str, tuple[int, int]]:
+    """What a status says of them: a message has room for so many and no more."""
+    every = {
+        interface: (max(used.allowance - used.tracked, 0), drops.get(interface, {}).get(DropReason.CONNTRACK_FULL, 0))
+        for interface, used in usage.items()
+    }
+    return dict(sorted(every.items(), key=lambda one: (one[1][0], -one[1][1], one[0]))[:MOST_ALLOWANCES])

@@ -65,6 +65,7 @@ def whole_frame(view: HostView) -> Frame:
     """The one frame that makes this view out of nothing."""
     items: tuple[ViewItem, ...] = (
         *view.groups.values(),
+        *view.prefix_lists.values(),
         *view.members.values(),
         *view.interfaces.values(),
         *view.instances.values(),

@@ -11,7 +11,7 @@ from stockade.agent.status import HostStatus
 from stockade.daemon.control_process import ControlProcess, start_control
 from stockade.daemon.problems import OUR_BUG, Problem
 from stockade.daemon.settings import Settings
-from stockade.daemon.site import Credentials, Site, caller_ids
+from stockade.daemon.site import Credentials, Site, caller_ids, tail
 from stockade.daemon.wiring.stream import agent_stream
 from stockade.feed.contract import ViewStream
 from stockade.model.journal import Journal
@@ -70,7 +70,7 @@ class Attendant:
             began = time.monotonic()
             status = await self._attend_one(host, self._control)
             if not self._opened.done():
-                why = f"the control process ended with status {status}"
+                why = "\n".join((f"the control process ended with status {status}", *tail(self._site.log).splitlines()))
                 self._opened.set_exception(Problem("the state could not be opened", why=why, code=OUR_BUG))
                 return
             self._deaths = 1 if time.monotonic() - began > _CALM_S else self._deaths + 1

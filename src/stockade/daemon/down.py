@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stockade.agent.journal import FileJournal, read_journal
-from stockade.agent.undo import Failure, undo
+from stockade.agent.undo import Failure, Own, undo
 from stockade.daemon.problems import Problem
 from stockade.daemon.site import Site
+from stockade.daemon.wiring.names import prefix
 from stockade.model.journal import HostObject
 
 _WITHIN_S = 120.0  # a thousand instances take a minute
@@ -35,7 +36,8 @@ def end(site: Site, keep: bool, told: Callable[[HostObject], None] = lambda _thi
             )
     if keep:
         return Ended(agent is not None)
-    removed, left = _from_journal(site, told)
+    with site.alone():
+        removed, left = _from_journal(site, told)
     return Ended(agent is not None, removed, left)
 
 
@@ -44,8 +46,14 @@ def force(site: Site, told: Callable[[HostObject], None] = lambda _thing: None) 
     agent = site.agent()
     if agent is not None:
         agent.end(grace_s=0)
-    removed, left = _from_journal(site, told)
+    with site.alone():
+        removed, left = _from_journal(site, told)
     return Ended(agent is not None, removed, left)
+
+
+def own_of(site: Site) -> Own:
+    """What of this host can be the site's."""
+    return Own(site.name, prefix(site.name), site.directory)
 
 
 def _from_journal(site: Site, told: Callable[[HostObject], None]) -> tuple[tuple[HostObject, ...], tuple[Failure, ...]]:
@@ -60,6 +68,6 @@ def _from_journal(site: Site, told: Callable[[HostObject], None]) -> tuple[tuple
         told(thing)
 
     with contextlib.closing(journal):
-        left = undo(journal, journal.present, tell)
+        left = undo(journal, journal.present, tell, own_of(site))
     site.forget(keep=bool(left))
     return tuple(removed), tuple(left)

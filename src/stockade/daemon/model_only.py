@@ -18,7 +18,7 @@ from stockade.daemon import preflight, privileges
 from stockade.daemon.attendant import Attendant
 from stockade.daemon.problems import INTERRUPTED, OUR_BUG, Problem
 from stockade.daemon.settings import Settings
-from stockade.daemon.site import Site, prepare_state
+from stockade.daemon.site import Site, prepare_state, tail
 from stockade.daemon.wiring.names import THIS_HOST
 from stockade.model.journal import NoJournal
 
@@ -61,7 +61,7 @@ async def _live(settings: Settings, tell: Callable[[str, float], None], ready: C
             return INTERRUPTED
         if not opening.done():
             stopping.cancel()
-            raise Problem("the control process did not start", see=str(site.log), code=OUR_BUG)
+            raise Problem("the control process did not start", why=tail(site.log), code=OUR_BUG)
         tell(f"state opened ({opening.result()})", time.monotonic() - began)
         ready()
         await stopping

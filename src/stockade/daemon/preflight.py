@@ -6,12 +6,12 @@ import shutil
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from stockade.daemon import privileges
 from stockade.daemon.problems import Problem
 from stockade.daemon.settings import Settings
-from stockade.daemon.wiring.cgroups import inhabited_cgroups
+from stockade.daemon.wiring.cgroups import inhabited_cgroups, sees_cgroups
 from stockade.daemon.wiring.names import prefix
 from stockade.linux import links
 from stockade.linux.netlink import Netlink
@@ -25,13 +25,20 @@ TOOLS = {
 """Programs the agent and its drivers call, and the Debian package of each."""
 
 
+_OTHER_BLOCK = {
+    "network.public_pool": "STOCKADE_NETWORK_PUBLIC_POOL=198.19.0.0/16",
+    "network.ipv6_pool": "STOCKADE_NETWORK_IPV6_POOL=fd5c:ec3::/40",
+}
+_NSENTER = "nsenter --net=/run/netns/NAME stockade up        (it changes the network and nothing else)"
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """A route or an address of this host inside a block that a setting would use."""
 
     what: str
     setting: str
-    block: IPv4Network
+    block: IPv4Network | IPv6Network
 
 
 def check_rights() -> None:
@@ -64,9 +71,19 @@ def check_tools() -> None:
         )
 
 
+def check_cgroups() -> None:
+    """Raises Problem when instances could not be limited, nor even started, because cgroups are out of sight."""
+    if not sees_cgroups():
+        raise Problem(
+            "this process sees no cgroups, and instances live in them",
+            why="`ip netns exec` mounts /sys anew, without them",
+            attempt=_NSENTER,
+        )
+
+
 def overlaps(settings: Settings, own_devices: Sequence[str]) -> list[Taken]:
-    """Routes and addresses of this host that the public pool would hide. The default route is not one of them."""
-    pool = settings.public_pool
+    """Routes and addresses of this host that our pools would hide. The default route is not one of them."""
+    pool, pool6 = settings.public_pool, settings.ipv6_pool
     with Netlink() as route:
         names = {link.index: link.name for link in links.list_links(route)}
         found = [
@@ -82,6 +99,14 @@ def overlaps(settings: Settings, own_devices: Sequence[str]) -> list[Taken]:
             for device, address in links.list_addresses(route)
             if address.ip in pool and names.get(device) not in own_devices
         ]
+        found += [
+            Taken(f"route {entry.destination} dev {names.get(entry.device, '?')}", "network.ipv6_pool", pool6)
+            for entry in links.list_routes(route, socket.AF_INET6)
+            if not entry.is_default
+            and isinstance(entry.destination, IPv6Network)
+            and entry.destination.overlaps(pool6)
+            and names.get(entry.device) not in own_devices
+        ]
     return found
 
 
@@ -92,7 +117,7 @@ def check_addresses(settings: Settings, own_devices: Sequence[str]) -> None:
         raise Problem(
             f"{taken[0].setting} {taken[0].block} overlaps what this host already routes",
             why="\n".join(one.what for one in taken[:5]),
-            attempt="STOCKADE_NETWORK_PUBLIC_POOL=198.19.0.0/16 stockade up        (any free block of private use)",
+            attempt=f"{_OTHER_BLOCK[taken[0].setting]} stockade up        (any free block of private use)",
             see="stockade config",
         )
 

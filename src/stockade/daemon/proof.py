@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from stockade.daemon.problems import Problem
@@ -190,22 +190,16 @@ def _with_actors(base: HostView, sender: _Actor, receiver: _Actor) -> HostView:
         sender.group: ViewGroup(sender.group, "proof sender", (leave,)),
         receiver.group: ViewGroup(receiver.group, "proof receiver", (enter,)),
     }
-    return HostView(
-        host=base.host,
-        revision=base.revision,
+    members = {
+        actor.interface: ViewMember(actor.interface, RESERVED_VPC, (actor.address,), (actor.group,), base.host)
+        for actor in (sender, receiver)
+    }
+    interfaces = {actor.interface: _interface(actor) for actor in (sender, receiver)}
+    return replace(
+        base,
         groups={**base.groups, **groups},
-        members={
-            **base.members,
-            **{
-                actor.interface: ViewMember(actor.interface, RESERVED_VPC, (actor.address,), (actor.group,), base.host)
-                for actor in (sender, receiver)
-            },
-        },
-        interfaces={
-            **base.interfaces,
-            **{actor.interface: _interface(actor) for actor in (sender, receiver)},
-        },
-        instances=base.instances,
+        members={**base.members, **members},
+        interfaces={**base.interfaces, **interfaces},
     )
 
 

@@ -27,14 +27,16 @@ from typing import TYPE_CHECKING, Any
 
 from stockade import __version__
 from stockade.agent.journal import FileJournal, read_journal
-from stockade.agent.status import HostStatus, Phase
+from stockade.agent.status import MOST_IMPAIRED, AuditCounts, HostStatus, Phase, allowances
 from stockade.agent.undo import undo
 from stockade.daemon import preflight, privileges
 from stockade.daemon.attendant import Attendant, Attends
+from stockade.daemon.down import own_of
 from stockade.daemon.problems import INTERRUPTED, OUR_BUG, Problem
 from stockade.daemon.settings import Settings
-from stockade.daemon.site import Site, prepare_state
+from stockade.daemon.site import Site, prepare_state, tail
 from stockade.daemon.wiring.names import host_devices
+from stockade.model.journal import PLACE, HostObject
 
 if TYPE_CHECKING:  # imported when it is needed, while the control process imports what it needs
     from stockade.daemon.wiring.host import Host
@@ -103,6 +105,7 @@ class _Life:
         began = time.monotonic()
         preflight.check_rights()
         preflight.check_tools()
+        preflight.check_cgroups()
         stack.callback(self._vacate, self._site.take())
         preflight.check_names(settings, read_journal(self._site.journal))
         preflight.check_devices(settings)
@@ -112,10 +115,11 @@ class _Life:
         prepare_state(settings.state_directory, user)
 
         journal = FileJournal(self._site.journal)
-        adopted = any(thing.kind != "process" for thing in journal.present)
+        adopted = any(thing.kind not in ("process", PLACE) for thing in journal.present)
         if adopted:
             self._ending.keep = True  # until this start has succeeded
         stack.callback(self._leave, journal)
+        journal.making(*(HostObject(PLACE, str(place)) for place in settings.own_places))
 
         # Exec'ed before our own slow imports: both processes load what they need at the same time.
         attendant = Attendant(settings, self._site, listener, journal=journal, user=user)
@@ -140,7 +144,7 @@ class _Life:
         try:
             opened = await asyncio.wait_for(attendant.opened(), _OPEN_WITHIN_S)
         except TimeoutError:
-            raise Problem("the control process did not start", see=str(self._site.log), code=OUR_BUG) from None
+            raise Problem("the control process did not start", why=tail(self._site.log), code=OUR_BUG) from None
         self._tell(f"state opened ({opened})", time.monotonic() - began)
         self._phase = Phase.READY
         self._ending.keep = False
@@ -177,7 +181,7 @@ class _Life:
 
     async def _status_now(self, host: "Host") -> HostStatus:
         counters = await host.agent.counters()
-        policy = host.agent.policy
+        policy, audit, devices = host.agent.policy, host.agent.audit, host.agent.devices
         return HostStatus(
             version=__version__,
             phase=Phase.DEGRADED if policy.failure and self._phase is Phase.READY else self._phase,
@@ -191,6 +195,10 @@ class _Life:
             last_apply_ms=policy.last_apply_ms,
             failure=policy.failure,
             drops={reason.name.lower(): count for reason, count in counters.drops.items()},
+            audit=AuditCounts(audit.audits, audit.compared, audit.drift, audit.repaired, audit.failure),
+            allowances=allowances(audit.usage, counters.endpoint_drops),
+            devices=len(devices.policed),
+            impaired=dict(sorted(devices.impaired.items())[:MOST_IMPAIRED]),
         )
 
     # --- ending ---------------------------------------------------------------------------------------------
@@ -231,7 +239,7 @@ class _Life:
     def _leave(self, journal: FileJournal) -> None:
         """Last of all: what is still in the journal goes too, unless it is to stay."""
         if not self._ending.keep:
-            for failure in undo(journal, journal.present, lambda _thing: None):
+            for failure in undo(journal, journal.present, lambda _thing: None, own_of(self._site)):
                 self._tell(f"not removed: {failure.thing.kind} {failure.thing.name}: {failure.why}", 0.0)
         journal.close()
 

@@ -12,7 +12,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,16 @@ KEYS = (
     Key("api.auth", "required", "any accepts every signature; only on loopback", ("required", "any")),
     Key("api.era", "current", "2009 also accepts the old signature versions 0 and 1", ("current", "2009")),
     Key("enforce.mode", "kernel", "none stores groups without enforcing them", ("kernel", "none")),
+    Key(
+        "enforce.icmp_errors",
+        "related",
+        "errors about a tracked flow pass with it; strict asks the rules also about those",
+        ("related", "strict"),
+    ),
     Key("network.default_vpc", "172.31.0.0/16", "the default VPC of each vpc account"),
     Key("network.classic", "10.0.0.0/8", "the classic network of each region"),
     Key("network.public_pool", "198.18.0.0/16", "public addresses of instances, known to this host only"),
+    Key("network.ipv6_pool", "fd5c:ec2::/40", "a /56 for each VPC that asks for IPv6; no address of it is translated"),
     Key("network.uplink", "none", "what instances reach outside their region: nothing", ("none",)),
     Key("network.devices", [], "devices of this host where traffic from elsewhere to public addresses arrives"),
     Key("network.dns_suffix", "stockade.internal", "the domain of instance names"),
@@ -60,9 +67,15 @@ KEYS = (
     Key("quotas.rules_per_group", 60, "per direction, vpc accounts"),
     Key("quotas.groups_per_interface", 5, "vpc accounts"),
     Key("quotas.instances", 1000, "per account and region"),
+    Key(
+        "quotas.tracked_flows", 32768, "per interface; beyond, its half-open flows are forgotten, then new ones dropped"
+    ),
     Key("state.store", "sqlite", "where resources are kept", ("sqlite",)),
     Key("state.path", "", "default /var/lib/<site>/state.db; its directory belongs to Stockade alone"),
 )
+_VPC_PREFIX = 56
+_NOT_FOR_INSTANCES = tuple(map(IPv6Network, ("::/8", "fe80::/10", "ff00::/8", "fd00:ec2::/32")))
+_TRACKED_FLOWS = (64, 131_072)
 _BY_NAME = {key.name: key for key in KEYS}
 _TABLES = ("regions", "images.alias")  # their keys are the user's own
 
@@ -120,6 +133,11 @@ class Settings:
         return Path(self["images.path"] or self.state_directory / "images")
 
     @property
+    def own_places(self) -> tuple[Path, ...]:
+        """Beside the run directory, where what instances and images leave behind may be removed."""
+        return self.state_directory / "instances", self.images_directory
+
+    @property
     def pins(self) -> Path:
         return Path("/sys/fs/bpf") / self.site
 
@@ -136,6 +154,10 @@ class Settings:
     @property
     def public_pool(self) -> IPv4Network:
         return IPv4Network(self["network.public_pool"])
+
+    @property
+    def ipv6_pool(self) -> IPv6Network:
+        return IPv6Network(self["network.ipv6_pool"])
 
     @property
     def resolver(self) -> tuple[IPv4Address, ...]:
@@ -268,6 +290,12 @@ def _check(settings: Settings) -> None:
     if not site or len(site) > 32 or not site.replace("-", "").isalnum() or not site.islower() or site[0] == "-":
         raise SettingsError(f"site.name must be lower-case letters, digits and dashes (at most 32), not {site!r}")
     _check_networks(settings)
+    _check_ipv6_pool(settings)
+    low, high = _TRACKED_FLOWS
+    if not low <= settings["quotas.tracked_flows"] <= high:
+        raise SettingsError(
+            f"quotas.tracked_flows must be from {low} to {high}, not {settings['quotas.tracked_flows']}"
+        )
     host, _, port = str(settings["api.listen"]).rpartition(":")
     try:
         loopback = IPv4Address(host).is_loopback and 0 < int(port) < 65536
@@ -285,6 +313,21 @@ def _check(settings: Settings) -> None:
 
 def _zones(zones: Any) -> bool:
     return isinstance(zones, list) and bool(zones) and all(isinstance(zone, str) for zone in zones)
+
+
+def _check_ipv6_pool(settings: Settings) -> None:
+    text = settings["network.ipv6_pool"]
+    try:
+        pool = IPv6Network(text)
+    except ValueError as err:
+        raise SettingsError(f"network.ipv6_pool must be an IPv6 network, not {text!r}", why=str(err)) from err
+    if pool.prefixlen > _VPC_PREFIX:
+        raise SettingsError(f"network.ipv6_pool {pool} has no room for a network of /{_VPC_PREFIX}")
+    if any(pool.overlaps(taken) for taken in _NOT_FOR_INSTANCES):
+        raise SettingsError(
+            f"network.ipv6_pool {pool} overlaps what is link-local, multicast or of EC2's services",
+            attempt='ipv6_pool = "fd5c:ec2::/40"',
+        )
 
 
 def _check_networks(settings: Settings) -> None:

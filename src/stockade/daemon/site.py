@@ -14,6 +14,8 @@ import json
 import os
 import shutil
 import stat
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,22 +73,59 @@ class Site:
     def take(self) -> int:
         """Become this site's agent; the lock is held as long as the descriptor is open. Raises Problem."""
         self.make_directory()
-        fd = os.open(self._agent, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        fd = self._lock()
+        if fd is None:
             running = self.agent()
-            os.close(fd)
             raise Problem(
                 f"site {self.name!r} is running already" + (f" (process {running.pid})" if running else ""),
                 attempt="stockade status        (or another site: STOCKADE_SITE=other stockade up)",
                 code=USAGE,
-            ) from None
+            )
         me = ProcessId.of(os.getpid())
         assert me is not None
         os.truncate(fd, 0)
         os.pwrite(fd, f"{me.pid} {me.started}\n".encode(), 0)
         return fd
+
+    @contextlib.contextmanager
+    def alone(self, within_s: float = 10.0) -> Iterator[None]:
+        """Nobody else starts, runs or removes this site meanwhile. Raises Problem when somebody does all that time."""
+        present = set(os.listdir(self.directory)) if self.directory.is_dir() else set()
+        if not present or present - _RUN_FILES:
+            yield  # nothing, or somebody else's
+            return
+        until = time.monotonic() + within_s
+        while (fd := self._lock()) is None:
+            if time.monotonic() > until:
+                running = self.agent()
+                raise Problem(
+                    f"site {self.name!r} is in other hands" + (f" (process {running.pid})" if running else ""),
+                    why="another command starts or removes it",
+                    attempt="the same again",
+                )
+            time.sleep(0.05)
+        try:
+            yield
+        finally:
+            os.close(fd)
+
+    def _lock(self) -> int | None:
+        """The descriptor that holds the lock; None when somebody else has it."""
+        while True:
+            try:
+                fd = os.open(self._agent, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except FileNotFoundError:
+                self.make_directory()
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                return None
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), os.stat(self._agent)):
+                    return fd
+            os.close(fd)  # whoever had it has removed the site since; what is there now is another file
 
     def agent(self) -> ProcessId | None:
         """The agent that runs now."""
@@ -133,6 +172,14 @@ class Site:
         present = set(os.listdir(self.directory)) if self.directory.is_dir() else set()
         if present and not present - _RUN_FILES:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def tail(log: Path, lines: int = 12) -> str:
+    """The last lines of a log; nothing when there is none, or it cannot be read."""
+    with contextlib.suppress(OSError), open(log, "rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - 200 * lines, 0))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+    return ""
 
 
 def caller_ids() -> tuple[int, int]:

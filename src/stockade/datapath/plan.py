@@ -8,11 +8,12 @@ stood on before goes last. Fail closed: what an endpoint or member loses, it los
 nothing here ever opens a gate for the time between two steps.
 """
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from stockade.model.ids import NetworkInterfaceId
+from stockade.model.persistent_map import changed_keys
 from stockade.policy.entries import Endpoint, HostPolicy, Identity, MemberKey, RuleSet, RuleSetId
 
 K = TypeVar("K", bound=Hashable)
@@ -68,33 +69,28 @@ Step: TypeAlias = LoadRuleSet | PlaceMember | PlaceEndpoint | ForgetEndpoint | F
 def plan(desired: HostPolicy, observed: HostPolicy) -> tuple[Step, ...]:
     """The steps from what is enforced to what shall be, in the order in which they are safe. () when equal.
 
-    A rule set is named by its content, so equal ids are equal rules. Linear in what changed, but for one
-    look at every endpoint and member; mappings that are the same object are not looked into.
+    A rule set is named by its content, so equal ids are equal rules. Between two versions of the same
+    persistent maps, as a Compiler gives them, it costs what changed and not what there is.
     """
+    loaded, _, retired = _difference(desired.rule_sets, observed.rule_sets)
+    known, moved, unknown = _difference(desired.members, observed.members)
+    new, altered, gone = _difference(desired.endpoints, observed.endpoints)
     return (
-        *(LoadRuleSet(rule_set) for _, rule_set in _missing(desired.rule_sets, observed.rule_sets)),
-        *(PlaceMember(key, identity) for key, identity in _changed(desired.members, observed.members)),
-        *(PlaceEndpoint(endpoint) for _, endpoint in _changed(desired.endpoints, observed.endpoints)),
-        *(ForgetEndpoint(endpoint) for endpoint, _ in _missing(observed.endpoints, desired.endpoints)),
-        *(ForgetMember(key) for key, _ in _missing(observed.members, desired.members)),
-        *(RetireRuleSet(rule_set) for rule_set, _ in _missing(observed.rule_sets, desired.rule_sets)),
+        *(LoadRuleSet(desired.rule_sets[name]) for name in loaded),
+        *(PlaceMember(key, desired.members[key]) for key in (*known, *moved)),
+        *(PlaceEndpoint(desired.endpoints[name]) for name in (*new, *altered)),
+        *map(ForgetEndpoint, gone),
+        *map(ForgetMember, unknown),
+        *map(RetireRuleSet, retired),
     )
 
 
-def _changed(desired: Mapping[K, V], observed: Mapping[K, V]) -> Iterator[tuple[K, V]]:
-    """What is new or different."""
-    if desired is observed:
-        return
-    for key, value in desired.items():
-        there = observed.get(key)
-        if there is not value and there != value:
-            yield key, value
-
-
-def _missing(here: Mapping[K, V], there: Mapping[K, V]) -> Iterator[tuple[K, V]]:
-    """What is here and not there."""
-    if here is there:
-        return
-    for key, value in here.items():
-        if key not in there:
-            yield key, value
+def _difference(desired: Mapping[K, V], observed: Mapping[K, V]) -> tuple[list[K], list[K], list[K]]:
+    """Keys that are new, that have another value, and that are gone."""
+    new: list[K] = []
+    altered: list[K] = []
+    gone: list[K] = []
+    for key in changed_keys(observed, desired):
+        kind = gone if key not in desired else altered if key in observed else new
+        kind.append(key)
+    return new, altered, gone

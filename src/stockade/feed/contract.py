@@ -13,6 +13,7 @@ from stockade.model.change import Revision
 from stockade.model.flow import FlowEvent, RuleCount
 from stockade.model.host_view import Frame
 from stockade.model.instance import InstanceStatus
+from stockade.model.probe import ProbeAnswer, ProbeRequest
 
 
 class ViewStream(Protocol):
@@ -35,3 +36,9 @@ class ViewStream(Protocol):
 
     async def hits(self, at: datetime, counts: tuple[RuleCount, ...]) -> None:
         """What rules let through so far, of those that let through more than was said last on this stream."""
+
+    def probes(self) -> AsyncIterator[ProbeRequest]:
+        """Packets to send, asked for while `frames` is read; each request is answered by `probed`. Ends with frames."""
+
+    async def probed(self, answer: ProbeAnswer) -> None:
+        """What became of the packets of a request."""

@@ -1,4 +1,4 @@
-"""The same stream over a socket: frames down, messages up, each a length and a JSON document.
+"""The same stream over a socket: frames and requests for probes down, messages up, each a length and a JSON document.
 
     4 bytes, big-endian: length     that many bytes: JSON in the form of model/plain.py
 
@@ -23,8 +23,10 @@ from stockade.model.host_view import Frame
 from stockade.model.ids import HostId
 from stockade.model.instance import InstanceStatus
 from stockade.model.plain import PlainMalformed, from_plain, to_plain
+from stockade.model.probe import ProbeAnswer, ProbeRequest
 
-LONGEST = 256 * 1024 * 1024
+LONGEST = 64 * 1024 * 1024
+"""A whole view of 100,000 members has 20 MiB. The agent bounds its memory by this: it must not trust its feed."""
 _LENGTH_BYTES = 4
 
 
@@ -56,7 +58,8 @@ class Hits:
     counts: tuple[RuleCount, ...]
 
 
-Message: TypeAlias = Enforced | Failed | Report | Flows | Hits
+Message: TypeAlias = Enforced | Failed | Report | Flows | Hits | ProbeAnswer
+Down: TypeAlias = Frame | ProbeRequest
 
 
 class StreamBroken(ConnectionError):
@@ -70,6 +73,7 @@ class SocketViewStream:
         self._reader = reader
         self._writer = writer
         self._sending = asyncio.Lock()
+        self._probes: asyncio.Queue[ProbeRequest | None] = asyncio.Queue()
 
     @classmethod
     async def over(cls, connected: socket.socket) -> "SocketViewStream":
@@ -77,8 +81,21 @@ class SocketViewStream:
         return cls(*await asyncio.open_connection(sock=connected))
 
     async def frames(self) -> AsyncIterator[Frame]:
-        while (frame := await _receive(self._reader, Frame)) is not None:
-            yield frame
+        try:
+            while (told := await _receive(self._reader, Down)) is not None:
+                if isinstance(told, ProbeRequest):
+                    self._probes.put_nowait(told)
+                else:
+                    yield told
+        finally:
+            self._probes.put_nowait(None)
+
+    async def probes(self) -> AsyncIterator[ProbeRequest]:
+        while (request := await self._probes.get()) is not None:
+            yield request
+
+    async def probed(self, answer: ProbeAnswer) -> None:
+        await self._send(answer)
 
     async def enforced(self, revision: Revision) -> None:
         await self._send(Enforced(revision))
@@ -108,7 +125,12 @@ async def serve(feed: Feed, host: HostId, connected: socket.socket) -> None:
     """The feed's end of one agent's connection. Returns when the agent has hung up or was replaced."""
     reader, writer = await asyncio.open_connection(sock=connected)
     stream = feed.connect(host)
-    ways = [asyncio.create_task(_down(stream, writer)), asyncio.create_task(_up(stream, reader))]
+    sending = asyncio.Lock()
+    ways = [
+        asyncio.create_task(_down(stream, writer, sending)),
+        asyncio.create_task(_ask(stream, writer, sending)),
+        asyncio.create_task(_up(stream, reader)),
+    ]
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -122,10 +144,17 @@ async def serve(feed: Feed, host: HostId, connected: socket.socket) -> None:
             raise outcome
 
 
-async def _down(stream: LocalStream, writer: asyncio.StreamWriter) -> None:
+async def _down(stream: LocalStream, writer: asyncio.StreamWriter, sending: asyncio.Lock) -> None:
     async with contextlib.aclosing(stream.frames()) as frames:
         async for frame in frames:
-            await _send(writer, frame, Frame)
+            async with sending:
+                await _send(writer, frame, Down)
+
+
+async def _ask(stream: LocalStream, writer: asyncio.StreamWriter, sending: asyncio.Lock) -> None:
+    async for request in stream.probes():
+        async with sending:
+            await _send(writer, request, Down)
 
 
 async def _up(stream: LocalStream, reader: asyncio.StreamReader) -> None:
@@ -141,6 +170,8 @@ async def _up(stream: LocalStream, reader: asyncio.StreamReader) -> None:
                 await stream.flows(events, lost)
             case Hits(at, counts):
                 await stream.hits(at, counts)
+            case ProbeAnswer():
+                await stream.probed(message)
 
 
 async def _send(writer: asyncio.StreamWriter, value: object, kind: Any) -> None:

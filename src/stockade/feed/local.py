@@ -10,7 +10,7 @@ acknowledged as enforced; a host that nothing concerned never lags.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -24,8 +24,11 @@ from stockade.model.host_view import Frame, ViewItem, ViewKey
 from stockade.model.ids import HostId
 from stockade.model.instance import Instance, InstanceStatus
 from stockade.model.network_interface import NetworkInterface
+from stockade.model.probe import ProbeAnswer, ProbePacket, ProbeRequest, ProbeResult, untried
 from stockade.model.resources import Edit, put
 from stockade.store.contract import Exists, GuardFailed, Ledger
+
+_PROBED_WITHIN_S = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +96,13 @@ class Feed:
                 self._progress = loop.create_future()
             await asyncio.wait([self._progress], timeout=left)
         return ()
+
+    async def probe(self, host: HostId, packets: tuple[ProbePacket, ...]) -> tuple[ProbeResult, ...]:
+        """Have the host send these packets now, and hear what became of each."""
+        state = self._hosts.get(host)
+        if state is None or state.stream is None:
+            return untried(ProbeRequest(0, packets), f"no agent of {host} is there").results
+        return await state.stream.probe(packets)
 
     def hosts(self) -> list[HostState]:
         """Every host that ever had something here, or an agent."""
@@ -186,6 +196,9 @@ class LocalStream:
         self._state = state
         self._closed = False
         self._told_hits = False
+        self._asked: asyncio.Queue[ProbeRequest | None] = asyncio.Queue()
+        self._awaited: dict[int, asyncio.Future[ProbeAnswer]] = {}
+        self._requests = 0
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
         if self._closed:
@@ -221,9 +234,35 @@ class LocalStream:
             self._feed.hit_log.add(self._state.id, at, counts, first=not self._told_hits)
             self._told_hits = True
 
+    async def probe(self, packets: tuple[ProbePacket, ...]) -> tuple[ProbeResult, ...]:
+        """The feed's end of `probes`: ask, and wait for the answer."""
+        self._requests += 1
+        request = ProbeRequest(self._requests, packets)
+        self._awaited[request.number] = asyncio.get_running_loop().create_future()
+        self._asked.put_nowait(request)
+        try:
+            async with asyncio.timeout(_PROBED_WITHIN_S):
+                answer = await self._awaited[request.number]
+        except TimeoutError:
+            answer = untried(request, "the agent did not answer in time")
+        finally:
+            del self._awaited[request.number]
+        fits = len(answer.results) == len(packets)
+        return answer.results if fits else untried(request, "the agent answered about other packets").results
+
+    async def probes(self) -> AsyncIterator[ProbeRequest]:
+        while not self._closed and (request := await self._asked.get()) is not None:
+            yield request
+
+    async def probed(self, answer: ProbeAnswer) -> None:
+        awaited = self._awaited.get(answer.number)
+        if awaited is not None and not awaited.done():
+            awaited.set_result(answer)
+
     def close(self) -> None:
         """The agent is gone, or another stream takes over: `frames` ends, and what is said here is not heard."""
         self._closed = True
+        self._asked.put_nowait(None)
         if self._state.stream is self:
             self._state.stream = None
         self._state.changed.set()

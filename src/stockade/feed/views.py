@@ -1,9 +1,9 @@
 """Which resources concern which host.
 
-A host's view holds its interfaces and instances, the groups of those interfaces with their rules, and every
-interface of the networks it takes part in: the peers that rules may name and packets may go to. Each item is a
-pure function of the resources and its key, so a change needs only the keys it may touch (`touched`), and the
-view kept item by item is the view computed at once (a property test holds them equal).
+A host's view holds its interfaces and instances, the groups of those interfaces with their rules, the prefix lists
+that those rules name, and every interface of the networks it takes part in: the peers that rules may name and
+packets may go to. Each item is a pure function of the resources and its key, so a change needs only the keys it may
+touch (`touched`), and the view kept item by item is the view computed at once (a property test holds them equal).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +16,14 @@ from stockade.model.host_view import (
     ViewItem,
     ViewKey,
     ViewMember,
+    ViewPrefixList,
     interface_item,
 )
-from stockade.model.ids import HostId, InstanceId, NetworkInterfaceId, SecurityGroupId, VpcId
+from stockade.model.ids import HostId, InstanceId, NetworkInterfaceId, PrefixListId, SecurityGroupId, VpcId
 from stockade.model.instance import Instance, Wanted
 from stockade.model.network_interface import NetworkInterface
-from stockade.model.resources import Edit, Resources
+from stockade.model.prefix_list import PrefixList
+from stockade.model.resources import Edit, Resources, lists_named_by
 from stockade.model.security_group import SecurityGroup
 from stockade.model.vpc import Subnet, Vpc
 
@@ -38,6 +40,8 @@ def item_of(resources: Resources, host: HostId, key: ViewKey) -> ViewItem | None
     match kind:
         case "group":
             return _group(resources, host, SecurityGroupId(id))
+        case "prefix_list":
+            return _prefix_list(resources, host, PrefixListId(id))
         case "member":
             return _member(resources, host, NetworkInterfaceId(id))
         case "interface":
@@ -80,16 +84,11 @@ def touched(resources: Resources, host: HostId, edits: Iterable[Edit]) -> Iterat
         for value in (edit.old, edit.new):
             match value:
                 case NetworkInterface():
-                    yield ("interface", value.id)
-                    yield ("member", value.id)
-                    yield from (("group", group) for group in value.groups)
-                    if value.instance is not None:
-                        yield ("instance", value.instance)
+                    yield from _of_interface(resources, value)
                 case SecurityGroup():
-                    yield ("group", value.id)
-                    for member in resources.members_of(value.id):
-                        if member.instance is not None:
-                            yield ("instance", member.instance)  # it knows its groups' names
+                    yield from _of_group(resources, value, _same_name(edit))
+                case PrefixList():
+                    yield ("prefix_list", value.id)
                 case Instance():
                     yield ("instance", value.id)
                 case Vpc():
@@ -98,6 +97,37 @@ def touched(resources: Resources, host: HostId, edits: Iterable[Edit]) -> Iterat
                     yield from _inside(resources, value.vpc)
                 case _:
                     pass
+
+
+def _of_interface(resources: Resources, interface: NetworkInterface) -> Iterator[ViewKey]:
+    yield ("interface", interface.id)
+    yield ("member", interface.id)
+    for group in interface.groups:
+        yield ("group", group)
+        yield from _lists_of(resources, group)
+    if interface.instance is not None:
+        yield ("instance", interface.instance)
+
+
+def _of_group(resources: Resources, group: SecurityGroup, same_name: bool) -> Iterator[ViewKey]:
+    yield ("group", group.id)
+    yield from (("prefix_list", named) for named in lists_named_by(group))
+    if not same_name:
+        for member in resources.members_of(group.id):
+            if member.instance is not None:
+                yield ("instance", member.instance)  # it knows its groups' names
+
+
+def _same_name(edit: Edit) -> bool:
+    """Most edits of groups are of rules; of a thousand members each instance would be looked at for nothing."""
+    old, new = edit.old, edit.new
+    return isinstance(old, SecurityGroup) and isinstance(new, SecurityGroup) and old.name == new.name
+
+
+def _lists_of(resources: Resources, group: SecurityGroupId) -> Iterator[ViewKey]:
+    found = resources.groups.get(group)
+    if found is not None:
+        yield from (("prefix_list", named) for named in lists_named_by(found))
 
 
 def _inside(resources: Resources, vpc: VpcId) -> Iterator[ViewKey]:
@@ -109,7 +139,9 @@ def _inside(resources: Resources, vpc: VpcId) -> Iterator[ViewKey]:
 def _keys(resources: Resources, host: HostId) -> Iterator[ViewKey]:
     for interface in resources.interfaces_on(host):
         yield ("interface", interface.id)
-        yield from (("group", group) for group in interface.groups)
+        for group in interface.groups:
+            yield ("group", group)
+            yield from _lists_of(resources, group)
     for vpc in _vpcs_of(resources, host):
         yield from (("member", interface.id) for interface in resources.interfaces_in(vpc))
     yield from (("instance", instance.id) for instance in resources.instances_on(host))
@@ -121,10 +153,17 @@ def _vpcs_of(resources: Resources, host: HostId) -> set[VpcId]:
 
 def _group(resources: Resources, host: HostId, id: SecurityGroupId) -> ViewGroup | None:
     group = resources.groups.get(id)
-    if group is None or not any(member.host == host for member in resources.members_of(id)):
+    if group is None or not resources.has_member_on(id, host):
         return None
     rules = (rule if rule.description is None else replace(rule, description=None) for rule in group.rules)
     return ViewGroup(id, group.name, tuple(rules))
+
+
+def _prefix_list(resources: Resources, host: HostId, id: PrefixListId) -> ViewPrefixList | None:
+    found = resources.prefix_lists.get(id)
+    if found is None or not any(resources.has_member_on(group.id, host) for group in resources.users_of(id)):
+        return None
+    return ViewPrefixList(id, found.cidrs)
 
 
 def _member(resources: Resources, host: HostId, id: NetworkInterfaceId) -> ViewMember | None:

@@ -19,7 +19,7 @@ def parse_cidr(text: str) -> Cidr:
     A prefix length is required: a bare address is not a block, as in EC2.
     """
     address, slash, length = text.partition("/")
-    if not slash or not length.isascii() or not length.isdigit():
+    if not slash or not length.isascii() or not length.isdigit() or "%" in address:  # a zone is of one machine
         raise CidrMalformed(text)
     try:
         return ip_network((ip_address(address), int(length)), strict=False)

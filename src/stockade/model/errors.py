@@ -134,6 +134,59 @@ class EgressNotAllowed(Refused):
 
 
 @dataclass(eq=False)
+class CapacityExceeded(LimitExceeded):
+    """The kernel of a host could not hold the policy. `room` is what one policy may use of the table."""
+
+    table: str
+    need: int
+    room: int
+
+
+@dataclass(eq=False)
+class PrefixListInUse(Conflict):
+    id: str
+    groups: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class PrefixListVersionMismatch(Conflict):
+    id: str
+    given: int
+    current: int
+
+
+@dataclass(eq=False)
+class AttributeFixed(Refused):
+    """This attribute of this kind of resource cannot be changed."""
+
+    id: str
+    name: str
+
+
+@dataclass(eq=False)
+class SeveralInterfaces(Refused):
+    """What concerns one interface was asked of an instance that has several."""
+
+    instance: str
+
+
+@dataclass(eq=False)
+class BlockAssociated(Conflict):
+    """The network or subnet has a block of this kind, or others still use the one it has."""
+
+    id: str
+    block: str
+    by: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class AdminOnly(Refused):
+    """Only the operator of this installation may do it."""
+
+    what: str
+
+
+@dataclass(eq=False)
 class InstanceNotFound(NotFound):
     ids: tuple[str, ...]
 

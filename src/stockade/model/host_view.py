@@ -5,6 +5,7 @@ others, and carries the revision at which the view is then right. Group document
 descriptions; members carry all their groups, since their identity is the whole set.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -14,9 +15,12 @@ from stockade.model.addresses import Address, Cidr, MacAddress
 from stockade.model.change import Revision
 from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId, PrefixListId, SecurityGroupId
 from stockade.model.network_interface import NetworkInterface
+from stockade.model.persistent_map import PersistentMap
 from stockade.model.rule import Rule
 from stockade.model.tracking import DEFAULT_TRACKING, ConnectionTracking
 from stockade.model.vpc import Subnet, Vpc
+
+CLASSIC_RESOLVER = IPv4Address("172.16.0.23")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ def interface_item(interface: NetworkInterface, vpc: Vpc, subnet: Subnet | None)
         device=interface.device,
         tracking=interface.tracking,
         cuts=interface.cuts,
+        resolver=CLASSIC_RESOLVER if vpc.is_classic else vpc.cidr.network_address + 2,
+        public6=vpc.ipv6 is not None and any(address.version == 6 for address in interface.addresses),
     )
 
 
@@ -165,7 +171,8 @@ def key_of(item: ViewItem) -> ViewKey:
 def apply_frame(view: HostView, frame: Frame) -> HostView:
     """The view after the frame. Removing what is not there is not an error.
 
-    Tables the frame does not touch are the very same objects afterwards, which lets readers remember by them.
+    Tables are persistent maps: what the frame does not touch is shared with the view before, so that readers find
+    by changed_keys what became of it.
     """
     tables: dict[str, Mapping[Any, Any]] = {
         "group": view.groups,
@@ -174,15 +181,19 @@ def apply_frame(view: HostView, frame: Frame) -> HostView:
         "instance": view.instances,
         "prefix_list": view.prefix_lists,
     }
-    touched = (
-        set(tables) if frame.whole else {key_of(item)[0] for item in frame.put} | {kind for kind, _ in frame.removed}
-    )
-    fresh: dict[str, dict[Any, Any]] = {kind: {} if frame.whole else dict(tables[kind]) for kind in touched}
-    for kind, name in frame.removed:
-        fresh[kind].pop(name, None)
+    put: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
+    removed: defaultdict[str, list[Any]] = defaultdict(list)
     for item in frame.put:
         kind, name = key_of(item)
-        fresh[kind][name] = item
+        put[kind][name] = item
+    for kind, name in frame.removed:
+        removed[kind].append(name)
+    fresh: dict[str, PersistentMap[Any, Any]] = {}
+    for kind in tables if frame.whole else put.keys() | removed.keys():
+        table = PersistentMap() if frame.whole else tables[kind]
+        if not isinstance(table, PersistentMap):
+            table = PersistentMap(table)
+        fresh[kind] = table.changed(put[kind], removed[kind])
     tables |= fresh
     return HostView(
         view.host,

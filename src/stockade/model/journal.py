@@ -8,15 +8,20 @@ entry whose object was never made or is already gone.
 from dataclasses import dataclass
 from typing import Protocol
 
+PLACE = "place"
+
 
 @dataclass(frozen=True, slots=True)
 class HostObject:
     """A thing on the host.
 
-    kind: link | route | address | filter | pin | mount | loop | cgroup | netns | directory | file | process | sysctl
+    kind: link | route | address | filter | pin | mount | loop | cgroup | netns | directory | file | process | place
     name: the device, path or pid it is known by
     detail: what else is needed to remove just this one (a route's text, a filter's hook and priority,
-            a process's start time, a sysctl's former value)
+            a process's start time)
+
+    A place is a directory of the site's own. It is never removed itself; other directories and files may only be
+    removed when they lie directly in one.
     """
 
     kind: str

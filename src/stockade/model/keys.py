@@ -4,6 +4,7 @@ A document's key is its kind and id. Claims are keys whose being there is the po
 is taken, a member or a reference that keeps a group from being deleted, a counter. All are ASCII, below PREFIX.
 """
 
+from ipaddress import IPv6Network
 from urllib.parse import quote
 
 from stockade.model.addresses import Address
@@ -47,6 +48,21 @@ def public_address(address: Address) -> str:
     return document("uniq", "public", str(address))
 
 
+def ipv6_block(block: IPv6Network) -> str:
+    """The claim of a VPC on a block of the pool."""
+    return document("uniq", "ipv6", str(block.network_address), str(block.prefixlen))
+
+
+def device(host: str, name: str) -> str:
+    """The claim of an interface on an existing device of a host."""
+    return document("uniq", "device", host, quote(name, safe=""))
+
+
+def prefix_list_version(prefix_list: str, number: int) -> str:
+    """What a prefix list held at one of its versions."""
+    return document("plv", prefix_list, str(number))
+
+
 def client_token(account: str, region: str, token: str) -> str:
     """The claim that makes a launch happen once."""
     return document("uniq", "token", account, region, quote(token, safe=""))
@@ -63,12 +79,12 @@ def member(group: str, interface: str) -> str:
 
 
 def references(group: str) -> str:
-    """The prefix of the references to a group."""
+    """The prefix of the references to a group (or a prefix list)."""
     return document("ref", group, "")
 
 
 def reference(group: str, by: str) -> str:
-    """That a rule of the group `by` names `group`."""
+    """That a rule of the group `by` names `group` (or a prefix list)."""
     return document("ref", group, by)
 
 

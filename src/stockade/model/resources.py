@@ -20,6 +20,7 @@ from stockade.model.ids import (
     ImageId,
     InstanceId,
     NetworkInterfaceId,
+    PrefixListId,
     SecurityGroupId,
     SubnetId,
     VpcId,
@@ -27,7 +28,8 @@ from stockade.model.ids import (
 from stockade.model.image import Image
 from stockade.model.instance import Instance, InstanceStatus
 from stockade.model.network_interface import NetworkInterface
-from stockade.model.rule import GroupPeer
+from stockade.model.prefix_list import PrefixList, PrefixListVersion
+from stockade.model.rule import GroupPeer, PrefixListPeer
 from stockade.model.security_group import SecurityGroup
 from stockade.model.tag import TagSet
 from stockade.model.vpc import Subnet, Vpc
@@ -44,6 +46,8 @@ Document: TypeAlias = (
     | InstanceStatus
     | Image
     | TagSet
+    | PrefixList
+    | PrefixListVersion
 )
 Value: TypeAlias = Document | str
 """A document, or the text of a claim."""
@@ -60,6 +64,8 @@ KINDS: Mapping[str, type[Any]] = {
     "seen": InstanceStatus,
     "ami": Image,
     "tag": TagSet,
+    "pl": PrefixList,
+    "plv": PrefixListVersion,
 }
 """The first part of a document's key, and what is kept there. Every other key is a claim."""
 
@@ -93,6 +99,8 @@ def key_of(document: Document) -> str:
             return keys.document(kind, document.instance)
         case TagSet():
             return keys.document(kind, document.resource)
+        case PrefixListVersion():
+            return keys.prefix_list_version(document.prefix_list, document.number)
         case _:
             return keys.document(kind, document.id)
 
@@ -123,11 +131,16 @@ class Resources:
         self.statuses: dict[InstanceId, InstanceStatus] = {}
         self.images: dict[ImageId, Image] = {}
         self.tags: dict[str, TagSet] = {}
+        self.prefix_lists: dict[PrefixListId, PrefixList] = {}
+        self.prefix_list_versions: dict[str, PrefixListVersion] = {}  # by store key
         self.claims: dict[str, str] = {}
         self._revisions: dict[str, Revision] = {}
         self._values: dict[str, Value] = {}
         self._members: dict[SecurityGroupId, dict[NetworkInterfaceId, None]] = {}
+        self._members_on: dict[tuple[SecurityGroupId, HostId], dict[NetworkInterfaceId, None]] = {}
         self._referrers: dict[SecurityGroupId, dict[SecurityGroupId, None]] = {}
+        self._users: dict[PrefixListId, dict[SecurityGroupId, None]] = {}
+        self._versions: dict[PrefixListId, dict[int, None]] = {}
         self._by_host: dict[HostId, dict[NetworkInterfaceId, None]] = {}
         self._by_place: dict[tuple[HostId, VpcId], dict[NetworkInterfaceId, None]] = {}
         self._vpcs_of: dict[tuple[AccountId | None, str], dict[VpcId, None]] = {}
@@ -135,6 +148,10 @@ class Resources:
         self._instances_on: dict[HostId, dict[InstanceId, None]] = {}
         self._instances_of: dict[AccountId, dict[InstanceId, None]] = {}
         self._groups_of: dict[AccountId, dict[SecurityGroupId, None]] = {}
+        self._groups_in: dict[VpcId, dict[SecurityGroupId, None]] = {}
+        self._interfaces_of: dict[AccountId, dict[NetworkInterfaceId, None]] = {}
+        self._lists_of: dict[AccountId, dict[PrefixListId, None]] = {}
+        self._subnets_in: dict[VpcId, dict[SubnetId, None]] = {}
         self._tables: dict[str, dict[Any, Any]] = {
             "acct": self.accounts,
             "key": self.access_keys,
@@ -147,6 +164,8 @@ class Resources:
             "seen": self.statuses,
             "ami": self.images,
             "tag": self.tags,
+            "pl": self.prefix_lists,
+            "plv": self.prefix_list_versions,
         }
 
     # --- asking -------------------------------------------------------------------------------------------
@@ -167,9 +186,41 @@ class Resources:
         """The interfaces in a group."""
         return [self.interfaces[id] for id in self._members.get(group, ())]
 
+    def has_member_on(self, group: SecurityGroupId, host: HostId) -> bool:
+        """Whether an interface of the host is in the group."""
+        return (group, host) in self._members_on
+
     def referrers_of(self, group: SecurityGroupId) -> list[SecurityGroup]:
         """Other groups whose rules name the group."""
         return [self.groups[id] for id in self._referrers.get(group, ())]
+
+    def users_of(self, prefix_list: PrefixListId) -> list[SecurityGroup]:
+        """The groups whose rules name the prefix list."""
+        return [self.groups[id] for id in self._users.get(prefix_list, ())]
+
+    def versions_of(self, prefix_list: PrefixListId) -> list[int]:
+        """The numbers of a prefix list's versions that are kept, ascending."""
+        return sorted(self._versions.get(prefix_list, ()))
+
+    def version_of(self, prefix_list: PrefixListId, number: int) -> PrefixListVersion | None:
+        """What a prefix list held at that version."""
+        return self.prefix_list_versions.get(keys.prefix_list_version(prefix_list, number))
+
+    def prefix_lists_of(self, account: AccountId) -> list[PrefixList]:
+        """An account's prefix lists."""
+        return [self.prefix_lists[id] for id in self._lists_of.get(account, ())]
+
+    def interfaces_of(self, account: AccountId) -> list[NetworkInterface]:
+        """An account's interfaces."""
+        return [self.interfaces[id] for id in self._interfaces_of.get(account, ())]
+
+    def groups_in(self, vpc: VpcId) -> list[SecurityGroup]:
+        """The groups of a network."""
+        return [self.groups[id] for id in self._groups_in.get(vpc, ())]
+
+    def subnets_in(self, vpc: VpcId) -> list[Subnet]:
+        """The subnets of a network."""
+        return [self.subnets[id] for id in self._subnets_in.get(vpc, ())]
 
     def interfaces_on(self, host: HostId) -> list[NetworkInterface]:
         """The interfaces that live on a host."""
@@ -273,8 +324,10 @@ class Resources:
                 yield self._by_host, value.host, value.id
                 yield self._by_vpc, value.vpc, value.id
                 yield self._by_place, (value.host, value.vpc), value.id
+                yield self._interfaces_of, value.account, value.id
                 for group in value.groups:
                     yield self._members, group, value.id
+                    yield self._members_on, (group, value.host), value.id
             case Vpc():
                 yield self._vpcs_of, (value.account, value.region), value.id
             case Instance():
@@ -282,8 +335,17 @@ class Resources:
                 yield self._instances_of, value.account, value.id
             case SecurityGroup():
                 yield self._groups_of, value.account, value.id
+                yield self._groups_in, value.vpc, value.id
                 for named in referenced_by(value):
                     yield self._referrers, named, value.id
+                for prefix_list in lists_named_by(value):
+                    yield self._users, prefix_list, value.id
+            case Subnet():
+                yield self._subnets_in, value.vpc, value.id
+            case PrefixList():
+                yield self._lists_of, value.account, value.id
+            case PrefixListVersion():
+                yield self._versions, value.prefix_list, value.number
             case _:
                 pass
 
@@ -294,6 +356,11 @@ def referenced_by(group: SecurityGroup) -> list[SecurityGroupId]:
     return [id for id in named if id != group.id]
 
 
+def lists_named_by(group: SecurityGroup) -> list[PrefixListId]:
+    """The prefix lists that the group's rules name, each once."""
+    return list({rule.peer.prefix_list: None for rule in group.rules if isinstance(rule.peer, PrefixListPeer)})
+
+
 def _local(key: str, value: Document) -> str:
     """What a document is filed under in its table: its id, or the whole key where names are the key."""
-    return key if isinstance(value, KeyPair) else keys.parts_of(key)[0]
+    return key if isinstance(value, KeyPair | PrefixListVersion) else keys.parts_of(key)[0]

@@ -1,7 +1,7 @@
 """Networks: VPCs, their subnets, and the one shared classic network of a region."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from stockade.model.ids import AccountId, SubnetId, VpcId
 
@@ -19,6 +19,8 @@ class Vpc:
     region: str
     cidr: IPv4Network
     is_default: bool = False
+    ipv6: IPv6Network | None = None
+    """A /56 of the cell's pool. There is no translation for IPv6: who has an address of it can be met by outsiders."""
 
     @property
     def is_classic(self) -> bool:
@@ -35,3 +37,5 @@ class Subnet:
     zone: str
     cidr: IPv4Network
     is_default: bool = False
+    ipv6: IPv6Network | None = None
+    """A /64 of the VPC's block. A launch into the subnet gets an address of it behind its IPv4 one."""

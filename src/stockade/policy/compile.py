@@ -4,48 +4,56 @@
     HostView ────┤       │
     groups       │   identities by group
     members      │       ▼
-    interfaces   ├─ peers ──► rules by identity and by prefix
-                 │       ▼
+    prefix lists ├─ peers ──► rules by identity and by prefix
+    interfaces   │       ▼
                  ├─ rule_sets ──► intervals by peer and protocol ──────► rule_sets (named by content)
                  │                                                          ▲
                  └─ endpoints: each interface, its identity and its ────────┘
 
-`compile_host` is the definition. `Compiler` gives the same answer and remembers what it built it from, so
-that a change of one group recompiles only the rule sets that contain or name it.
+`compile_host` is the definition. `Compiler` gives the same answer and remembers the view before: it looks only at
+what changed, builds only the rule sets that contain or name it, and shares the rest with its last answer, so that
+`datapath.plan` need not look at it either.
 """
 
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from stockade.model.host_view import HostView, ViewInterface, ViewMember
-from stockade.model.ids import NetworkInterfaceId, SecurityGroupId
-from stockade.model.rule import GroupPeer, Rule
+from stockade.model.host_view import HostView, ViewInterface
+from stockade.model.ids import HostId, NetworkInterfaceId, SecurityGroupId
+from stockade.model.persistent_map import PersistentMap, changed_keys
+from stockade.model.rule import GroupPeer, PrefixListPeer, Rule
 from stockade.policy.entries import Endpoint, HostPolicy, Identity, RuleSet, RuleSetId
-from stockade.policy.identity import GroupSet, group_set
-from stockade.policy.membership import Membership, read_membership
+from stockade.policy.identity import GroupSet, group_set, identity_of
+from stockade.policy.membership import Roll, read_membership
 from stockade.policy.rule_sets import build_rule_set
 
 
 def compile_host(view: HostView) -> HostPolicy:
     """All that this host enforces for this view. Raises IdentityCollision."""
-    return Compiler()(view)
+    membership = read_membership(view)
+    blocks = {each.id: each.cidrs for each in view.prefix_lists.values()}
+    built: dict[GroupSet, RuleSet] = {}
+    endpoints: dict[NetworkInterfaceId, Endpoint] = {}
+    for interface in view.interfaces.values():
+        groups = group_set(interface.groups)
+        if groups not in built:
+            built[groups] = build_rule_set(_rules(view, groups), membership.by_group, blocks)
+        endpoints[interface.id] = _endpoint(interface, membership.identities[groups], built[groups].id)
+    return HostPolicy(endpoints, membership.members, {each.id: each for each in built.values()})
+
+
+Source: TypeAlias = tuple[str, str]
+"""("rules" | "members", group) or ("blocks", prefix list): what a rule set is built from, part by part."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Remembered:
-    """A rule set and everything it was built from: equal sources, equal set."""
+class _Built:
+    """The rule set of a set of groups, and what to watch for it to stay right."""
 
-    rules: tuple[tuple[Rule, ...], ...]  # of each group, in the order of the group set
-    references: tuple[SecurityGroupId, ...]  # groups those rules name, sorted
-    named: tuple[frozenset[Identity], ...]  # who was in each of them
     rule_set: RuleSet
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadMembership:
-    members: Mapping[NetworkInterfaceId, ViewMember]
-    interfaces: Mapping[NetworkInterfaceId, ViewInterface]
-    membership: Membership
+    sources: frozenset[Source]
 
 
 class Compiler:
@@ -56,50 +64,130 @@ class Compiler:
 
     def __init__(self) -> None:
         self.rebuilt = 0
-        self._remembered: dict[GroupSet, _Remembered] = {}
-        self._read: _ReadMembership | None = None
+        self._forget()
 
     def __call__(self, view: HostView) -> HostPolicy:
         """As compile_host."""
+        try:
+            return self._follow(view)
+        except BaseException:
+            self._forget()  # half of a change is of no use
+            raise
+
+    def _forget(self) -> None:
+        self._view = HostView(HostId(""))
+        self._roll = Roll()
+        self._built: dict[GroupSet, _Built] = {}
+        self._users: defaultdict[GroupSet, set[NetworkInterfaceId]] = defaultdict(set)
+        self._watchers: defaultdict[Source, set[GroupSet]] = defaultdict(set)
+        self._holders: Counter[RuleSetId] = Counter()  # sets of groups with this rule set
+        self._endpoints: PersistentMap[NetworkInterfaceId, Endpoint] = PersistentMap()
+        self._rule_sets: PersistentMap[RuleSetId, RuleSet] = PersistentMap()
+
+    def _follow(self, view: HostView) -> HostPolicy:
         self.rebuilt = 0
-        membership = self._membership(view)
-        used: dict[GroupSet, _Remembered] = {}
-        endpoints: dict[NetworkInterfaceId, Endpoint] = {}
-        rule_sets: dict[RuleSetId, RuleSet] = {}
-        for interface in view.interfaces.values():
-            groups = group_set(interface.groups)
-            if groups not in used:
-                used[groups] = self._recall(groups, view, membership)
-            rule_set = used[groups].rule_set
-            rule_sets[rule_set.id] = rule_set
-            endpoints[interface.id] = _endpoint(interface, membership.identities[groups], rule_set.id)
-        self._remembered = used  # what no interface needs any more is forgotten
-        return HostPolicy(endpoints, membership.members, rule_sets)
+        before, self._view = self._view, view
+        regrouped = self._roll.follow(view)
+        moved = set(changed_keys(before.interfaces, view.interfaces))
+        altered = self._regroup(moved, before, view)
+        for source in _changed_sources(before, view, regrouped):
+            altered |= self._watchers.get(source, frozenset())
+        fresh: dict[RuleSetId, RuleSet] = {}
+        old = {groups: self._dismiss(groups) for groups in altered}
+        for groups in altered:
+            if self._users.get(groups):
+                rule_set = self._build(groups, view)
+                if rule_set.id != old[groups]:
+                    fresh[rule_set.id] = rule_set
+                    moved |= self._users[groups]
+        unheld = {name for name in old.values() if name is not None and not self._holders[name]}
+        for name in unheld:
+            del self._holders[name]
+        self._rule_sets = self._rule_sets.changed(fresh, unheld)
+        self._endpoints = self._endpoints.changed(*self._place(moved, view))
+        return HostPolicy(self._endpoints, self._roll.members, self._rule_sets)
 
-    def _membership(self, view: HostView) -> Membership:
-        """Read anew unless the very same tables were read last: frames that change only rules keep them."""
-        read = self._read
-        if read is None or read.members is not view.members or read.interfaces is not view.interfaces:
-            read = self._read = _ReadMembership(view.members, view.interfaces, read_membership(view))
-        return read.membership
+    def _regroup(self, moved: Iterable[NetworkInterfaceId], before: HostView, view: HostView) -> set[GroupSet]:
+        """Note who uses which set of groups. The sets that came into use or went out of it."""
+        touched: set[GroupSet] = set()
+        for name in moved:
+            old, new = before.interfaces.get(name), view.interfaces.get(name)
+            if old is not None:
+                groups = group_set(old.groups)
+                self._users[groups].discard(name)
+                touched.add(groups)
+            if new is not None:
+                groups = group_set(new.groups)
+                self._users[groups].add(name)
+                touched.add(groups)
+        return {groups for groups in touched if bool(self._users[groups]) != (groups in self._built)}
 
-    def _recall(self, groups: GroupSet, view: HostView, membership: Membership) -> _Remembered:
-        """The rule set of these groups: as remembered when its sources are equal, else built."""
-        rules = tuple(view.groups[group].rules if group in view.groups else () for group in groups)
-        old = self._remembered.get(groups)
-        same_rules = old is not None and old.rules == rules
-        references = old.references if old is not None and same_rules else _references(rules)
-        named = tuple(membership.by_group.get(group, frozenset()) for group in references)
-        if old is not None and same_rules and old.named == named:
-            return old
+    def _build(self, groups: GroupSet, view: HostView) -> RuleSet:
         self.rebuilt += 1
-        built = build_rule_set((rule for group in rules for rule in group), membership.by_group)
-        return _Remembered(rules, references, named, built)
+        rules = tuple(_rules(view, groups))
+        named = {each.peer.prefix_list for each in rules if isinstance(each.peer, PrefixListPeer)}
+        blocks = {name: view.prefix_lists[name].cidrs for name in named if name in view.prefix_lists}
+        rule_set = build_rule_set(rules, self._roll.by_group, blocks)
+        built = self._built[groups] = _Built(rule_set, frozenset(_sources(groups, rules)))
+        self._holders[rule_set.id] += 1
+        for source in built.sources:
+            self._watchers[source].add(groups)
+        return rule_set
+
+    def _dismiss(self, groups: GroupSet) -> RuleSetId | None:
+        """Forget what these groups had, and say which it was."""
+        if not self._users[groups]:
+            del self._users[groups]
+        built = self._built.pop(groups, None)
+        if built is None:
+            return None
+        self._holders[built.rule_set.id] -= 1
+        for source in built.sources:
+            self._watchers[source].discard(groups)
+            if not self._watchers[source]:
+                del self._watchers[source]
+        return built.rule_set.id
+
+    def _place(
+        self, names: Iterable[NetworkInterfaceId], view: HostView
+    ) -> tuple[dict[NetworkInterfaceId, Endpoint], list[NetworkInterfaceId]]:
+        """Those of these interfaces that are there, and those that are gone."""
+        found: dict[NetworkInterfaceId, Endpoint] = {}
+        gone: list[NetworkInterfaceId] = []
+        for name in names:
+            interface = view.interfaces.get(name)
+            if interface is None:
+                gone.append(name)
+            else:
+                groups = group_set(interface.groups)
+                found[name] = _endpoint(interface, identity_of(groups), self._built[groups].rule_set.id)
+        return found, gone
 
 
-def _references(rules: tuple[tuple[Rule, ...], ...]) -> tuple[SecurityGroupId, ...]:
-    peers = [rule.peer for group in rules for rule in group]
-    return group_set(peer.group for peer in peers if isinstance(peer, GroupPeer))
+def _rules(view: HostView, groups: GroupSet) -> Iterator[Rule]:
+    for group in groups:
+        if group in view.groups:
+            yield from view.groups[group].rules
+
+
+def _sources(groups: GroupSet, rules: Iterable[Rule]) -> Iterator[Source]:
+    yield from (("rules", group) for group in groups)
+    for rule in rules:
+        match rule.peer:
+            case GroupPeer(group=group):
+                yield ("members", group)
+            case PrefixListPeer(prefix_list=name):
+                yield ("blocks", name)
+            case _:
+                pass
+
+
+def _changed_sources(before: HostView, view: HostView, regrouped: Iterable[SecurityGroupId]) -> Iterator[Source]:
+    for group in changed_keys(before.groups, view.groups):
+        if tuple(_rules(before, (group,))) != tuple(_rules(view, (group,))):
+            yield ("rules", group)
+    yield from (("members", group) for group in regrouped)
+    yield from (("blocks", name) for name in changed_keys(before.prefix_lists, view.prefix_lists))
 
 
 def _endpoint(interface: ViewInterface, identity: Identity, rule_set: RuleSetId) -> Endpoint:

@@ -5,24 +5,29 @@ with the compiler, so an error would have to be made twice to go unseen.
 
     from an instance                                      from outside
     ────────────────                                      ────────────
-    IPv6                          drop UNSUPPORTED        destination is nobody's
-    source is link-local          drop FOREIGN_REPLY        public address       drop NO_ROUTE
-    source is not the sender's    drop SPOOFED_ADDRESS    source is link-local   drop FOREIGN_REPLY
-    exactly a host service        pass, no rule asked     source is nobody's, or
-    to multicast, broadcast       drop MULTICAST            somebody's inside    drop SPOOFED_ADDRESS
-    to other link-local           drop NO_ROUTE           the ingress gate, with the destination now
-    ICMP redirect                 drop INVALID_STATE      private and the source belonging to no group
+    what only routers and DHCP                            destination is nobody's
+      servers say                 drop FOREIGN_REPLY        public address       drop NO_ROUTE
+    source is link-local          drop FOREIGN_REPLY      source is link-local   drop FOREIGN_REPLY
+    source is not the sender's    drop SPOOFED_ADDRESS    source is nobody's, or
+    exactly a host service        pass, no rule asked       somebody's inside    drop SPOOFED_ADDRESS
+    to multicast, broadcast       drop MULTICAST          the ingress gate, with the destination now
+    to other link-local           drop NO_ROUTE           private and the source belonging to no group
+    ICMP redirect                 drop INVALID_STATE
     the egress gate, with the destination as written
     the way there:
       a private address of the sender's network, here     source and its groups stay
       a public address, sender classic, same network      source and its groups stay
       a public address otherwise                          source becomes the sender's public address and
                                                           belongs to no group; none: drop NO_PUBLIC_ADDRESS
+      an IPv6 address that is met from outside            source stays and belongs to no group; the sender
+                                                          not met from outside: drop NO_PUBLIC_ADDRESS
       anything else                                       drop NO_ROUTE
     the ingress gate of whoever owns the destination
 
+IPv6 addresses are not translated: which of them outsiders meet is said of the interface (`public6`).
+
 A gate asks all rules of all groups of its interface. Rules that name a group of the peer speak first,
-then rules whose block covers the peer's address; among those that speak, the lowest number is named.
+then rules of which a block covers the peer's address; among those that speak, the lowest number is named.
 What is judged is the first packet of a flow; packets of a live flow follow it (Hop.rule = 0).
 """
 
@@ -30,15 +35,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
-from stockade.model.addresses import Address, covers
+from stockade.model.addresses import Address, Cidr, covers
 from stockade.model.flow import DropReason, Gate, Hop, Packet, Verdict
 from stockade.model.host_view import HostView, ViewInterface, ViewMember
 from stockade.model.ids import NetworkInterfaceId, SecurityGroupId
-from stockade.model.ports import ICMP
-from stockade.model.rule import CidrPeer, Direction, GroupPeer, Rule
+from stockade.model.rule import CidrPeer, Direction, GroupPeer, PrefixListPeer, Rule
 from stockade.policy import exempt
 
-ICMP_REDIRECT = 5
 NOBODYS: frozenset[SecurityGroupId] = frozenset()
 
 
@@ -48,7 +51,7 @@ def evaluate(view: HostView, packet: Packet, sender: NetworkInterfaceId | None) 
     The sender, when given, must be an interface of this host (KeyError otherwise).
     """
     if sender is None:
-        return _from_outside(view, packet)
+        return from_outside(view, packet)
     return _from_endpoint(view, packet, view.interfaces[sender])
 
 
@@ -61,25 +64,25 @@ class Party:
 
 
 def _from_endpoint(view: HostView, packet: Packet, sender: ViewInterface) -> Verdict:
-    unasked = _without_rules(packet, sender)
+    unasked = without_rules(packet, sender)
     if unasked is not None:
         return Verdict((unasked,))
-    egress = _gate(view, sender, Direction.EGRESS, packet, receiving_party(view, packet, sender))
+    egress = ask_gate(view, sender, Direction.EGRESS, packet, receiving_party(view, packet, sender))
     if egress.reason is not None:
         return Verdict((egress,))
     way = way_of(view, packet, sender)
     if isinstance(way, DropReason):
         return Verdict((egress, Hop(Gate.ROUTE, sender.id, reason=way)))
     receiver, source = way
-    return Verdict((egress, _gate(view, receiver, Direction.INGRESS, packet, source)))
+    return Verdict((egress, ask_gate(view, receiver, Direction.INGRESS, packet, source)))
 
 
-def _without_rules(packet: Packet, sender: ViewInterface) -> Hop | None:
+def without_rules(packet: Packet, sender: ViewInterface) -> Hop | None:
     """What is decided before any rule is asked, if it is."""
-    refused = _source_refused(packet, sender)
+    refused = source_refused(packet, sender)
     if refused is not None:
         return Hop(Gate.SPOOF, sender.id, reason=refused)
-    if (packet.destination, packet.protocol, packet.port) in exempt.SERVICES:
+    if exempt.is_service(packet, sender.resolver):
         return Hop(Gate.ROUTE, sender.id, rule=0)
     if exempt.is_for_many(packet.destination):
         return Hop(Gate.ROUTE, sender.id, reason=DropReason.MULTICAST)
@@ -90,7 +93,7 @@ def _without_rules(packet: Packet, sender: ViewInterface) -> Hop | None:
 
 def receiving_party(view: HostView, packet: Packet, sender: ViewInterface) -> Party:
     """Whom the sender's egress gate is asked about: the destination as written."""
-    return Party(packet.destination, _groups_at(view, sender.vpc, packet.destination))
+    return Party(packet.destination, groups_at(view, sender.vpc, packet.destination))
 
 
 def way_of(view: HostView, packet: Packet, sender: ViewInterface | None) -> tuple[ViewInterface, Party] | DropReason:
@@ -98,14 +101,20 @@ def way_of(view: HostView, packet: Packet, sender: ViewInterface | None) -> tupl
     if sender is None:
         receiver = _public_owner(view, packet.destination)
         return DropReason.NO_ROUTE if receiver is None else (receiver, Party(packet.source, NOBODYS))
-    sender_groups = _groups_at(view, sender.vpc, packet.source) if packet.source in sender.addresses else NOBODYS
+    sender_groups = groups_at(view, sender.vpc, packet.source) if packet.source in sender.addresses else NOBODYS
     private = Party(packet.source, sender_groups)
     receiver = _owner(view, sender.vpc, packet.destination)
-    if receiver is not None:
-        return receiver, private
+    return (receiver, private) if receiver is not None else _way_by_public(view, packet, sender, private)
+
+
+def _way_by_public(
+    view: HostView, packet: Packet, sender: ViewInterface, private: Party
+) -> tuple[ViewInterface, Party] | DropReason:
     receiver = _public_owner(view, packet.destination)
     if receiver is None:
         return DropReason.NO_ROUTE
+    if packet.destination.version == 6:
+        return (receiver, Party(packet.source, NOBODYS)) if sender.public6 else DropReason.NO_PUBLIC_ADDRESS
     if sender.classic and receiver.vpc == sender.vpc:
         return receiver, private
     if sender.public is None:
@@ -113,22 +122,33 @@ def way_of(view: HostView, packet: Packet, sender: ViewInterface | None) -> tupl
     return receiver, Party(sender.public, NOBODYS)
 
 
-def _from_outside(view: HostView, packet: Packet) -> Verdict:
+def from_outside(view: HostView, packet: Packet) -> Verdict:
+    refused = refused_outside(view, packet)
+    if refused is not None:
+        return Verdict((refused,))
+    way = way_of(view, packet, None)
+    assert not isinstance(way, DropReason), "refused above"
+    receiver, source = way
+    return Verdict((ask_gate(view, receiver, Direction.INGRESS, packet, source),))
+
+
+def refused_outside(view: HostView, packet: Packet) -> Hop | None:
+    """What no outsider may send, whatever the rules and whatever flow it claims to be of."""
     way = way_of(view, packet, None)
     if isinstance(way, DropReason):
-        return Verdict((Hop(Gate.ROUTE, None, reason=way),))
-    receiver, source = way
+        return Hop(Gate.ROUTE, None, reason=way)
+    receiver, _ = way
     if exempt.is_link_local(packet.source):
-        return Verdict((Hop(Gate.SPOOF, receiver.id, reason=DropReason.FOREIGN_REPLY),))
+        return Hop(Gate.SPOOF, receiver.id, reason=DropReason.FOREIGN_REPLY)
     if exempt.is_nobody(packet.source) or _is_inside(view, receiver.vpc, packet.source):
-        return Verdict((Hop(Gate.SPOOF, receiver.id, reason=DropReason.SPOOFED_ADDRESS),))
-    return Verdict((_gate(view, receiver, Direction.INGRESS, packet, source),))
+        return Hop(Gate.SPOOF, receiver.id, reason=DropReason.SPOOFED_ADDRESS)
+    return None
 
 
-def _source_refused(packet: Packet, sender: ViewInterface) -> DropReason | None:
+def source_refused(packet: Packet, sender: ViewInterface) -> DropReason | None:
     """Why the sender may not use this source. Without the check, any address that is somebody's is free."""
-    if packet.source.version == 6 or packet.destination.version == 6:
-        return DropReason.UNSUPPORTED
+    if exempt.is_for_hosts_only(packet):
+        return DropReason.FOREIGN_REPLY
     if exempt.is_link_local(packet.source):
         return DropReason.FOREIGN_REPLY
     if packet.source in sender.addresses:
@@ -138,20 +158,13 @@ def _source_refused(packet: Packet, sender: ViewInterface) -> DropReason | None:
     return None
 
 
-def _gate(
-    view: HostView,
-    interface: ViewInterface,
-    direction: Direction,
-    packet: Packet,
-    peer: Party,
-) -> Hop:
+def ask_gate(view: HostView, interface: ViewInterface, direction: Direction, packet: Packet, peer: Party) -> Hop:
     """One gate: any rule of any group of the interface that covers the packet opens it."""
     gate = Gate.EGRESS if direction is Direction.EGRESS else Gate.INGRESS
-    if packet.protocol == ICMP and packet.port >> 8 == ICMP_REDIRECT:
+    if exempt.is_redirect(packet):
         return Hop(gate, interface.id, reason=DropReason.INVALID_STATE)
-    speaking = [
-        rule for rule in rules_of(view, interface, direction) if covers_traffic(rule, packet) and speaks_of(rule, peer)
-    ]
+    covering = [rule for rule in rules_of(view, interface, direction) if covers_traffic(rule, packet)]
+    speaking = [rule for rule in covering if speaks_of(view, rule, peer)]
     by_group = [rule.number for rule in speaking if isinstance(rule.peer, GroupPeer)]
     deciding = min(by_group or [rule.number for rule in speaking], default=None)
     if deciding is not None:
@@ -166,13 +179,22 @@ def rules_of(view: HostView, interface: ViewInterface, direction: Direction) -> 
     return tuple(rule for group in groups for rule in group.rules if rule.direction is direction)
 
 
-def speaks_of(rule: Rule, peer: Party) -> bool:
+def speaks_of(view: HostView, rule: Rule, peer: Party) -> bool:
     """Whether this is somebody the rule names."""
+    if isinstance(rule.peer, GroupPeer):
+        return rule.peer.group in peer.groups
+    return any(covers(block, peer.address) for block in blocks_of(view, rule))
+
+
+def blocks_of(view: HostView, rule: Rule) -> tuple[Cidr, ...]:
+    """The blocks that the rule names, itself or by a list; a list not in view has none."""
     match rule.peer:
-        case GroupPeer(group=group):
-            return group in peer.groups
         case CidrPeer(cidr=cidr):
-            return covers(cidr, peer.address)
+            return (cidr,)
+        case PrefixListPeer(prefix_list=name):
+            return view.prefix_lists[name].cidrs if name in view.prefix_lists else ()
+        case GroupPeer():
+            return ()
         case _ as never:
             assert_never(never)
 
@@ -185,7 +207,7 @@ def covers_traffic(rule: Rule, packet: Packet) -> bool:
     return low <= packet.port <= high
 
 
-def _groups_at(view: HostView, vpc: int, address: Address) -> frozenset[SecurityGroupId]:
+def groups_at(view: HostView, vpc: int, address: Address) -> frozenset[SecurityGroupId]:
     """The groups of whoever has this private address. An address that two claim belongs to no group."""
     owners = _claimants(view, vpc, address)
     return frozenset(owners[0].groups) if len(owners) == 1 else NOBODYS
@@ -212,4 +234,7 @@ def _owner(view: HostView, vpc: int, address: Address) -> ViewInterface | None:
 
 
 def _public_owner(view: HostView, address: Address) -> ViewInterface | None:
+    """Whom outsiders meet under this address."""
+    if address.version == 6:
+        return next((own for own in view.interfaces.values() if own.public6 and address in own.addresses), None)
     return next((own for own in view.interfaces.values() if own.public == address), None)

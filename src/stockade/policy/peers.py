@@ -1,4 +1,4 @@
-"""A rule's peer -> the keys it is found under: identities for groups, prefixes for blocks.
+"""A rule's peer -> the keys it is found under: identities for groups, prefixes for blocks and lists of blocks.
 
 A kernel finds only the longest prefix that covers an address, but a rule for a shorter one holds there
 too. So each prefix is given the rules of every prefix around it.
@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias, assert_never
 
 from stockade.model.addresses import Cidr
-from stockade.model.ids import SecurityGroupId
-from stockade.model.rule import CidrPeer, GroupPeer, Rule
+from stockade.model.ids import PrefixListId, SecurityGroupId
+from stockade.model.rule import CidrPeer, GroupPeer, PrefixListPeer, Rule
 from stockade.policy.entries import Identity
 
 Rules: TypeAlias = tuple[Rule, ...]
+PrefixLists: TypeAlias = Mapping[PrefixListId, tuple[Cidr, ...]]
+"""What is in each list, by its newest version."""
 
 
 def by_identity(
@@ -26,23 +28,23 @@ def by_identity(
             case GroupPeer(group=group):
                 for identity in members.get(group, ()):
                     found[identity].append(rule)
-            case CidrPeer():
+            case CidrPeer() | PrefixListPeer():
                 pass
             case _ as never:
                 assert_never(never)
     return {identity: tuple(found[identity]) for identity in sorted(found)}
 
 
-def by_prefix(rules: Iterable[Rule]) -> Mapping[Cidr, Rules]:
-    """For each block that a rule names: the rules of that block and of every block around it.
+def by_prefix(rules: Iterable[Rule], prefix_lists: PrefixLists) -> Mapping[Cidr, Rules]:
+    """For each block that a rule names, itself or by a list: the rules of that block and of every block around it.
 
     In order of family, address and length, so that each block comes after those around it. At most one
     block per length is around another: 33 visits a block for IPv4, 129 for IPv6.
     """
     own: defaultdict[Cidr, list[Rule]] = defaultdict(list)
     for rule in rules:
-        if isinstance(rule.peer, CidrPeer):
-            own[rule.peer.cidr].append(rule)
+        for block in blocks_of(rule, prefix_lists):
+            own[block].append(rule)
     unions: dict[Cidr, Rules] = {}
     around: list[Cidr] = []
     for block in sorted(own, key=prefix_order):
@@ -52,6 +54,19 @@ def by_prefix(rules: Iterable[Rule]) -> Mapping[Cidr, Rules]:
         unions[block] = (*inherited, *own[block])
         around.append(block)
     return unions
+
+
+def blocks_of(rule: Rule, prefix_lists: PrefixLists) -> tuple[Cidr, ...]:
+    """The blocks that the rule names. A list that is not known has none, and so matches nothing."""
+    match rule.peer:
+        case CidrPeer(cidr=cidr):
+            return (cidr,)
+        case PrefixListPeer(prefix_list=name):
+            return tuple(dict.fromkeys(prefix_lists.get(name, ())))
+        case GroupPeer():
+            return ()
+        case _ as never:
+            assert_never(never)
 
 
 def prefix_order(block: Cidr) -> tuple[int, int, int]:

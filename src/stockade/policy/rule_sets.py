@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from stockade.model.addresses import Cidr
 from stockade.model.ids import SecurityGroupId
-from stockade.model.ports import ANY, ICMP, ICMPV6, LAST, TCP, UDP
+from stockade.model.ports import ANY, ICMP, ICMPV6, LAST, PORTED, TCP, UDP
 from stockade.model.rule import Direction, Rule
 from stockade.policy.entries import (
     ANY_PROTOCOL,
@@ -29,35 +29,54 @@ from stockade.policy.entries import (
     SetKey,
 )
 from stockade.policy.identity import digest
-from stockade.policy.peers import by_identity, by_prefix, prefix_order
+from stockade.policy.peers import PrefixLists, blocks_of, by_identity, by_prefix, prefix_order
 
 ByProtocol = Mapping[int, tuple[Interval, ...]]
+NO_PREFIX_LISTS: PrefixLists = {}
 ALWAYS_SPELLED = frozenset({TCP, UDP, ICMP, ICMPV6})
 
 
-def build_rule_set(rules: Iterable[Rule], members: Mapping[SecurityGroupId, frozenset[Identity]]) -> RuleSet:
+def build_rule_set(
+    rules: Iterable[Rule],
+    members: Mapping[SecurityGroupId, frozenset[Identity]],
+    prefix_lists: PrefixLists = NO_PREFIX_LISTS,
+) -> RuleSet:
     """The union of these rules, both directions, as entries. Equal rules give an equal set with an equal id."""
     listed = tuple(rules)
-    ingress = _build_gate([rule for rule in listed if rule.direction is Direction.INGRESS], members)
-    egress = _build_gate([rule for rule in listed if rule.direction is Direction.EGRESS], members)
+    ingress = _build_gate([rule for rule in listed if rule.direction is Direction.INGRESS], members, prefix_lists)
+    egress = _build_gate([rule for rule in listed if rule.direction is Direction.EGRESS], members, prefix_lists)
     return RuleSet(_content_id(ingress, egress), ingress, egress)
 
 
-def _build_gate(rules: Iterable[Rule], members: Mapping[SecurityGroupId, frozenset[Identity]]) -> GateRules:
+def _build_gate(
+    rules: Iterable[Rule], members: Mapping[SecurityGroupId, frozenset[Identity]], prefix_lists: PrefixLists
+) -> GateRules:
     listed = tuple(rules)
     intervals: dict[SetKey, tuple[Interval, ...]] = {}
     for identity, named in by_identity(listed, members).items():
         intervals.update(_keyed(identity, by_protocol(named)))
     prefixes: dict[Cidr, PeerKey] = {}
     classes: dict[tuple[tuple[int, tuple[Interval, ...]], ...], PeerKey] = {}
-    for block, covering in by_prefix(listed).items():
+    for block, covering in by_prefix(listed, prefix_lists).items():
         union = by_protocol(covering)
         content = tuple(sorted(union.items(), key=lambda each: each[0]))
         if content not in classes:
             classes[content] = CLASS_BIT | (len(classes) + 1)
             intervals.update(_keyed(classes[content], union))
         prefixes[block] = classes[content]
-    return GateRules(intervals, prefixes)
+    return GateRules(intervals, prefixes, _all_ports(listed, prefix_lists))
+
+
+def _all_ports(rules: Iterable[Rule], prefix_lists: PrefixLists) -> frozenset[tuple[int, int]]:
+    """(IP version, protocol) for which one rule opens every port to everybody."""
+    return frozenset(
+        (block.version, protocol)
+        for rule in rules
+        for protocol in PORTED
+        if rule.covers_protocol(protocol) and _range(rule, protocol) == (0, LAST)
+        for block in blocks_of(rule, prefix_lists)
+        if block.prefixlen == 0
+    )
 
 
 def _keyed(peer: PeerKey, protocols: ByProtocol) -> Mapping[SetKey, tuple[Interval, ...]]:
@@ -118,7 +137,7 @@ def _content_id(ingress: GateRules, egress: GateRules) -> RuleSetId:
     """Names a set by what is in it: equal content, equal id, on every host and after every restart."""
     parts: list[bytes] = []
     for gate in (ingress, egress):
-        parts.append(struct.pack("!II", len(gate.intervals), len(gate.prefixes)))
+        parts.append(struct.pack("!III", len(gate.intervals), len(gate.prefixes), len(gate.all_ports)))
         for (peer, protocol), intervals in sorted(gate.intervals.items(), key=lambda each: each[0]):
             parts.append(struct.pack("!QHI", peer, protocol, len(intervals)))
             parts += [struct.pack("!HHQ", each.low, each.high, each.rule) for each in intervals]
@@ -126,4 +145,5 @@ def _content_id(ingress: GateRules, egress: GateRules) -> RuleSetId:
             network = block.network_address.packed
             parts.append(struct.pack("!BB", block.version, block.prefixlen) + network)
             parts.append(struct.pack("!Q", gate.prefixes[block]))
+        parts += [struct.pack("!BB", *each) for each in sorted(gate.all_ports)]
     return RuleSetId(digest(b"".join(parts)))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -31,11 +31,16 @@ class Quotas:
     classic_groups: int = 500
     groups_per_interface: int = 5
     instances: int = 1000
+    prefix_lists: int = 100
+    prefix_list_entries: int = 1000
+    prefix_list_versions: int = 1000
+    interfaces: int = 5000
 
 
 DEFAULT_VPC = IPv4Network("172.31.0.0/16")
 CLASSIC = IPv4Network("10.0.0.0/8")
 PUBLIC_POOL = IPv4Network("198.18.0.0/16")
+IPV6_POOL = IPv6Network("fd5c:ec2::/40")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class CellSettings:
     default_vpc: IPv4Network = DEFAULT_VPC
     classic: IPv4Network = CLASSIC
     public_pool: IPv4Network = PUBLIC_POOL
+    ipv6_pool: IPv6Network = IPV6_POOL
     dns_suffix: str = "stockade.internal"
     image_alias: Mapping[str, str] = field(default_factory=dict)
     image_unknown: str = "refuse"  # or "base"

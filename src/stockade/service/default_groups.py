@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from stockade.model import keys, ports
 from stockade.model.account import Account
-from stockade.model.addresses import EVERYWHERE_V4
+from stockade.model.addresses import EVERYWHERE_V4, EVERYWHERE_V6, Cidr
 from stockade.model.change import Revision
 from stockade.model.ids import RuleId, SecurityGroupId
 from stockade.model.resources import Change, put
@@ -35,20 +35,29 @@ def new_rule(
     return Rule(id, cell.numbers.take(RULE), direction, *traffic, peer, description)
 
 
-def open_egress(cell: Cell, account: Account) -> Rule:
-    """Everything out. On classic it is stored like any rule and never shown: there it cannot be changed."""
-    return new_rule(cell, account, Direction.EGRESS, (ports.ANY, None, None), CidrPeer(EVERYWHERE_V4))
+def open_egress(cell: Cell, account: Account, vpc: Vpc) -> tuple[Rule, ...]:
+    """Everything out, over IPv6 too where the VPC has it. Takes at most two rule numbers.
+
+    On classic it is stored like any rule and never shown: there it cannot be changed.
+    """
+    blocks = (EVERYWHERE_V4,) if vpc.ipv6 is None else (EVERYWHERE_V4, EVERYWHERE_V6)
+    return tuple(open_to(cell, account, block) for block in blocks)
+
+
+def open_to(cell: Cell, account: Account, block: Cidr) -> Rule:
+    """Everything out to this block. Takes one rule number."""
+    return new_rule(cell, account, Direction.EGRESS, (ports.ANY, None, None), CidrPeer(block))
 
 
 def default_group(cell: Cell, account: Account, vpc: Vpc) -> tuple[list[Guard], list[Change]]:
-    """The group `default`: everything from its own members, everything out. Takes at most four rule numbers."""
+    """The group `default`: everything from its own members, everything out. Takes at most five rule numbers."""
     id = SecurityGroupId(cell.mint("sg", account))
     myself = GroupPeer(id, account.id)
     traffic: Iterable[tuple[int, int | None, int | None]] = (
         CLASSIC_GRANT if vpc.is_classic else ((ports.ANY, None, None),)
     )
     rules = [new_rule(cell, account, Direction.INGRESS, each, myself) for each in traffic]
-    rules.append(open_egress(cell, account))
+    rules += open_egress(cell, account, vpc)
     description = CLASSIC_DESCRIPTION if vpc.is_classic else VPC_DESCRIPTION
     return created(SecurityGroup(id, account.id, vpc.id, DEFAULT_NAME, description, tuple(rules)), vpc)
 

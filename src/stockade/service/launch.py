@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
+from itertools import islice
 
 from stockade.model import keys
 from stockade.model.account import KeyPair
@@ -26,18 +27,21 @@ from stockade.model.network_interface import NetworkInterface
 from stockade.model.resources import Change, put
 from stockade.model.security_group import DEFAULT_NAME, SecurityGroup
 from stockade.model.tag import TagSet
+from stockade.model.tracking import DEFAULT_TRACKING, ConnectionTracking, check_tracking
 from stockade.model.vpc import Subnet, Vpc
 from stockade.service import network_interfaces
 from stockade.service.addresses import Addresses, usable
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell, Decision
 from stockade.service.images import find_image
+from stockade.service.ipv6 import addresses_of
 from stockade.service.numbers import INTERFACE
 from stockade.service.security_groups import GroupRef, SecurityGroups
 from stockade.service.tags import check_tags
 from stockade.store.contract import AtRevision, Exists, Guard
 
 LONGEST_TOKEN = 64
+MOST_IPV6 = 15
 LONGEST_USER_DATA = 16 * 1024
 
 
@@ -55,6 +59,11 @@ class LaunchRequest:
     zone: str | None = None
     subnet: str | None = None
     private_address: IPv4Address | None = None
+    ipv6_count: int | None = None
+    """None: one if the subnet has IPv6."""
+    ipv6: tuple[IPv6Address, ...] = ()
+    source_dest_check: bool = True
+    tracking: ConnectionTracking = DEFAULT_TRACKING
     client_token: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -117,7 +126,7 @@ class Launches:
                 client_token=request.client_token,
                 groups_at_launch=tuple((group.id, group.name) for group in groups),
             )
-            interface = self._interface(instance, place, address, publics[index] if publics else None)
+            interface = self._interface(request, instance, place, address, publics[index] if publics else None)
             guards += network_interfaces.guards_of_new(interface)
             changes += [put(instance), *network_interfaces.created(interface)]
             if request.tags:
@@ -130,7 +139,12 @@ class Launches:
         return Decision(list(dict.fromkeys(guards)), changes, tuple(instances))
 
     def _interface(
-        self, instance: Instance, place: _Place, address: IPv4Address, public: IPv4Address | None
+        self,
+        request: LaunchRequest,
+        instance: Instance,
+        place: _Place,
+        address: IPv4Address,
+        public: IPv4Address | None,
     ) -> NetworkInterface:
         number = self._cell.numbers.take(INTERFACE)
         return NetworkInterface(
@@ -141,11 +155,31 @@ class Launches:
             subnet=place.subnet.id if place.subnet else None,
             host=instance.host,
             mac=mac_of(number),
-            addresses=(address,),
+            addresses=(address, *self._ipv6(request, place, number)),
             groups=tuple(id for id, _ in instance.groups_at_launch),
             public=public,
+            source_dest_check=request.source_dest_check,
             instance=instance.id,
+            tracking=request.tracking,
         )
+
+    def _ipv6(self, request: LaunchRequest, place: _Place, number: int) -> tuple[IPv6Address, ...]:
+        """The addresses asked for, or as many as are; by default one where the subnet has a block."""
+        block = place.subnet.ipv6 if place.subnet else None
+        count = request.ipv6_count if request.ipv6_count is not None else int(block is not None)
+        if block is None:
+            if count or request.ipv6:
+                raise ParametersConflict("The subnet has no IPv6 CIDR block: it cannot give IPv6 addresses.")
+            return ()
+        claims = self._cell.resources.claims
+        if not request.ipv6:
+            return tuple(islice(addresses_of(block, number, claims, place.vpc.id), count))
+        for address in request.ipv6:
+            if address not in block or address == block.network_address:
+                raise ParameterInvalid("ipv6Addresses", str(address), "Address does not fall within the subnet")
+            if keys.private_address(place.vpc.id, address) in claims:
+                raise ParameterInvalid("ipv6Addresses", str(address), "Address is in use")
+        return request.ipv6
 
     def _launched(self, caller: Caller, request: LaunchRequest) -> tuple[Instance, ...]:
         """The instances that this client token launched before. Raises TokenReused if it asked for others."""
@@ -251,6 +285,11 @@ def _check_form(request: LaunchRequest) -> None:
         raise ParameterInvalid("minCount", str(request.min_count), "Value must be at least 1")
     if request.max_count < request.min_count:
         raise ParametersConflict("minCount must not be greater than maxCount")
+    if request.ipv6 and (request.ipv6_count is not None or request.max_count != 1):
+        raise ParametersConflict("Chosen IPv6 addresses go with neither a count of them nor several instances")
+    if request.ipv6_count is not None and not 0 <= request.ipv6_count <= MOST_IPV6:
+        raise ParameterInvalid("ipv6AddressCount", str(request.ipv6_count), f"At most {MOST_IPV6} for an interface.")
+    check_tracking(request.tracking)
     if request.client_token is not None and len(request.client_token) > LONGEST_TOKEN:
         raise ParameterInvalid("clientToken", request.client_token, "at most 64 characters")
     if request.user_data is not None and len(request.user_data) > LONGEST_USER_DATA:

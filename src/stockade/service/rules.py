@@ -10,20 +10,22 @@ from stockade.model.errors import (
     EgressNotAllowed,
     ParameterInvalid,
     ProtocolUnknown,
-    QuotaExceeded,
     ResourceNotFound,
     RuleDuplicate,
     RuleNotFound,
 )
 from stockade.model.ids import check_id
-from stockade.model.resources import Change, put, referenced_by
-from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, Rule, RuleIdentity
+from stockade.model.resources import Change, lists_named_by, put, referenced_by
+from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, PrefixListPeer, Rule, RuleIdentity
 from stockade.model.security_group import SecurityGroup
 from stockade.model.vpc import Vpc
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell, Decision
+from stockade.service.cuts import cut_if_asked
 from stockade.service.default_groups import CLASSIC_GRANT, new_rule
 from stockade.service.numbers import RULE
+from stockade.service.prefix_lists import PrefixLists
+from stockade.service.rule_quota import check_rules
 from stockade.service.security_groups import GroupRef, SecurityGroups
 from stockade.store.contract import Exists, Guard
 
@@ -32,8 +34,15 @@ CLASSIC_PROTOCOLS = (ports.TCP, ports.UDP, ports.ICMP)
 
 
 @dataclass(frozen=True, slots=True)
+class ListRef:
+    """A prefix list as a caller names it."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RuleRequest:
-    """A rule as a caller spells it: ports unchecked, the peer a block or a group's name.
+    """A rule as a caller spells it: ports unchecked, the peer a block, a group's name or a prefix list.
 
     `protocol` is as model.ports.parse_protocol gives it. One request, one rule: a permission with several
     ranges or groups is several requests.
@@ -42,7 +51,7 @@ class RuleRequest:
     protocol: int
     from_port: int | None
     to_port: int | None
-    peer: Cidr | GroupRef
+    peer: Cidr | GroupRef | ListRef
     description: str | None = None
 
 
@@ -70,6 +79,7 @@ class Rules:
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
         self._groups = SecurityGroups(cell)
+        self._lists = PrefixLists(cell)
 
     async def authorize(
         self, caller: Caller, ref: GroupRef, direction: Direction, requests: Sequence[RuleRequest]
@@ -95,7 +105,8 @@ class Rules:
                 text = _check_description(request.description)
                 new.append(new_rule(cell, caller.account, direction, traffic, peer, text))
             after = replace(group, rules=(*group.rules, *new))
-            self._check_quota(after, vpc, direction, len(new))
+            quotas, lists = cell.settings.quotas, cell.resources.prefix_lists
+            check_rules(after, direction, vpc.is_classic, quotas, lists.get, len(new))
             return self._change(group, after, new)
 
         # Classic spells one request out as three rules at most.
@@ -152,26 +163,17 @@ class Rules:
         pair = ports.check_ports(request.protocol, request.from_port, request.to_port)
         return direction, request.protocol, *pair, self._peer(caller, vpc, request.peer)
 
-    def _peer(self, caller: Caller, vpc: Vpc, peer: Cidr | GroupRef) -> Peer:
+    def _peer(self, caller: Caller, vpc: Vpc, peer: Cidr | GroupRef | ListRef) -> Peer:
         if isinstance(peer, GroupRef):
             group = self._groups.find_peer(caller, peer, vpc)
             return GroupPeer(group.id, group.account)
+        if isinstance(peer, ListRef):
+            if vpc.is_classic:
+                raise ParameterInvalid("PrefixListId", peer.id, "Only VPC security groups may name prefix lists.")
+            return PrefixListPeer(self._lists.find(caller, peer.id).id)
         if vpc.is_classic and peer.version != 4:
             raise CidrMalformed(str(peer))
         return CidrPeer(peer)
-
-    def _check_quota(self, group: SecurityGroup, vpc: Vpc, direction: Direction, added: int) -> None:
-        """EC2's counters: per direction and family, where a group counts in both; on classic all together."""
-        rules = [rule for rule in group.rules if rule.direction is direction]
-        quotas = self._cell.settings.quotas
-        if vpc.is_classic:
-            count, limit = len(rules), quotas.classic_rules_per_group
-        else:
-            families = [rule.peer.cidr.version if isinstance(rule.peer, CidrPeer) else None for rule in rules]
-            in_both = families.count(None)
-            count, limit = in_both + max(families.count(4), families.count(6)), quotas.rules_per_group
-        if count > limit:
-            raise QuotaExceeded("rules_per_group", limit, added, count - added)
 
     def _without(self, group: SecurityGroup, revoked: Revoked) -> Decision[Revoked]:
         if not revoked.removed:
@@ -189,12 +191,18 @@ class Rules:
         return Decision(guards, changes, new)
 
     def _edit(self, before: SecurityGroup, after: SecurityGroup) -> tuple[list[Guard], list[Change]]:
-        """The document and the references that keep named groups from being deleted."""
-        was, now = referenced_by(before), referenced_by(after)
+        """The document, the references that keep what it names from being deleted, and the cut if it is asked for.
+
+        A named list must be as it was counted: another may be making it larger.
+        """
+        was = [*referenced_by(before), *lists_named_by(before)]
+        now = [*referenced_by(after), *lists_named_by(after)]
         named = [id for id in now if id not in was]
-        guards: list[Guard] = [self._cell.unchanged(put(after).key)]
-        guards += [Exists(keys.document("sg", id)) for id in named]
-        changes = [put(after)]
+        guards, changes = cut_if_asked(self._cell, [after.id])
+        guards.append(self._cell.unchanged(put(after).key))
+        guards += [Exists(keys.document("sg", id)) for id in referenced_by(after) if id in named]
+        guards += [self._cell.unchanged(keys.document("pl", id)) for id in lists_named_by(after)]
+        changes.append(put(after))
         changes += [Change(keys.reference(id, after.id), after.id) for id in named]
         changes += [Change(keys.reference(id, after.id), None) for id in was if id not in now]
         return guards, changes
@@ -216,8 +224,17 @@ def _spelled_out(requests: Sequence[RuleRequest], vpc: Vpc) -> list[RuleRequest]
 
 def _duplicate(identity: RuleIdentity, vpc: Vpc) -> RuleDuplicate:
     _, protocol, first, last, peer = identity
-    name = str(peer.cidr) if isinstance(peer, CidrPeer) else str(peer.group)
-    return RuleDuplicate(name, ports.protocol_name(protocol), first, last, vpc.is_classic)
+    return RuleDuplicate(_peer_name(peer), ports.protocol_name(protocol), first, last, vpc.is_classic)
+
+
+def _peer_name(peer: Peer) -> str:
+    match peer:
+        case CidrPeer(cidr):
+            return str(cidr)
+        case GroupPeer(group=group):
+            return group
+        case PrefixListPeer(prefix_list):
+            return prefix_list
 
 
 _EXTRA = frozenset(" ._-:/()#,@[]+=&;{}!$*")

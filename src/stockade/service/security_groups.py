@@ -16,7 +16,7 @@ from stockade.model.errors import (
     VpcNotFound,
 )
 from stockade.model.ids import AccountId, SecurityGroupId, VpcId, check_id
-from stockade.model.resources import Change, drop, referenced_by
+from stockade.model.resources import Change, drop, lists_named_by, referenced_by
 from stockade.model.rule import Direction
 from stockade.model.security_group import DEFAULT_NAME, SecurityGroup, check_group_text
 from stockade.model.vpc import Vpc
@@ -65,12 +65,12 @@ class SecurityGroups:
             if have >= limit:
                 raise QuotaExceeded("groups", limit, 1, have)
             id = SecurityGroupId(cell.mint("sg", caller.account))
-            rules = (open_egress(cell, caller.account),)
+            rules = open_egress(cell, caller.account, vpc)
             group = SecurityGroup(id, caller.account.id, vpc.id, kept_name, kept_description, rules)
             guards, changes = created(group, vpc)
             return Decision([Exists(keys.document("vpc", vpc.id)), *guards], changes, self.shown(group))
 
-        return await self._cell.write(decide, on=f"groups {caller.account.id}", numbers={RULE: 1})
+        return await self._cell.write(decide, on=f"groups {caller.account.id}", numbers={RULE: 2})
 
     async def delete(self, caller: Caller, ref: GroupRef) -> SecurityGroup:
         """The group that was. Raises GroupNotFound, GroupReserved, GroupInUse."""
@@ -81,7 +81,8 @@ class SecurityGroups:
             self._check_unused(group)
             name = keys.group_name(group.vpc, group.account, group.name, self.is_classic(group))
             gone = [drop(group).key, name, keys.document("tag", group.id)]
-            gone += [keys.reference(named, group.id) for named in referenced_by(group)]
+            gone += [keys.reference(named, group.id) for named in (*referenced_by(group), *lists_named_by(group))]
+            gone += [keys.document("tag", rule.id) for rule in group.rules if rule.id in self._cell.resources.tags]
             guards: list[Guard] = [
                 self._cell.unchanged(gone[0]),
                 Empty(keys.members(group.id)),

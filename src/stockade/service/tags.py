@@ -9,6 +9,7 @@ from stockade.model.ids import AccountId
 from stockade.model.image import Image
 from stockade.model.instance import Instance
 from stockade.model.network_interface import NetworkInterface
+from stockade.model.prefix_list import PrefixList
 from stockade.model.resources import Change, Value, drop, put
 from stockade.model.security_group import SecurityGroup
 from stockade.model.tag import TagSet
@@ -27,6 +28,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "subnet": ("subnet", "subnet"),
     "eni": ("network-interface", "eni"),
     "ami": ("image", "ami"),
+    "pl": ("prefix-list", "pl"),
 }
 """Prefix of an id -> EC2's word for the kind, and the first part of its store key."""
 
@@ -141,7 +143,7 @@ def _owner(document: Value | None) -> AccountId | None:
     match document:
         case Image():
             return document.owner
-        case Instance() | SecurityGroup() | Vpc() | Subnet() | NetworkInterface():
+        case Instance() | SecurityGroup() | Vpc() | Subnet() | NetworkInterface() | PrefixList():
             return document.account
         case _:
             return None

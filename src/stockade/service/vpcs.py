@@ -1,11 +1,20 @@
 """VPCs, subnets, zones and regions: their defaults."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Network
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network
 
+from stockade.model import keys
 from stockade.model.account import Account, Platform
-from stockade.model.errors import RegionNotFound, SubnetNotFound, VpcNotFound, ZoneNotFound
+from stockade.model.change import Revision
+from stockade.model.errors import (
+    BlockAssociated,
+    RegionNotFound,
+    ResourceNotFound,
+    SubnetNotFound,
+    VpcNotFound,
+    ZoneNotFound,
+)
 from stockade.model.ids import CLASSIC_DIGITS, SubnetId, VpcId, check_id, mint
 from stockade.model.resources import Change, put
 from stockade.model.vpc import Subnet, Vpc
@@ -13,9 +22,11 @@ from stockade.service.addresses import Addresses
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell, Decision
 from stockade.service.default_groups import default_group
+from stockade.service.ipv6 import association_id, checked_block, free_block, opened_egress
 from stockade.service.numbers import NETWORK, RULE
-from stockade.store.contract import Guard
+from stockade.store.contract import AtRevision, Guard
 
+_SPARE = 64  # groups that may be made while the numbers are fetched
 DEFAULT_SUBNET_LENGTH = 20  # as in AWS, or as many bits as the zones need in a small network
 
 
@@ -76,6 +87,89 @@ class Vpcs:
             if name not in known:
                 raise RegionNotFound(name)
         return list(dict.fromkeys(names) if names else known)
+
+    async def associate_ipv6(self, caller: Caller, id: str) -> Vpc:
+        """The VPC with an IPv6 block of the cell's pool. Raises VpcNotFound, BlockAssociated, AddressesExhausted."""
+        await self.describe(caller, [id])
+
+        def decide() -> Decision[Vpc]:
+            cell = self._cell
+            vpc = cell.resources.vpcs[VpcId(id)]
+            if vpc.ipv6 is not None:
+                raise BlockAssociated(vpc.id, str(vpc.ipv6))
+            block = free_block(cell.settings.ipv6_pool, vpc, cell.resources.claims)
+            after = replace(vpc, ipv6=block)
+            guards, changes = opened_egress(cell, vpc)
+            claim = Change(keys.ipv6_block(block), vpc.id)
+            guards += [cell.unchanged(put(after).key), AtRevision(claim.key, Revision(0))]
+            return Decision(guards, [put(after), claim, *changes], after)
+
+        groups = len(self._cell.resources.groups_in(VpcId(id)))
+        return await self._cell.write(decide, on=id, numbers={RULE: groups + _SPARE})
+
+    async def disassociate_ipv6(self, caller: Caller, association: str) -> tuple[Vpc, IPv6Network]:
+        """The VPC without its block, and the block. Raises ResourceNotFound, BlockAssociated (a subnet uses it)."""
+        vpcs = await self.describe(caller)
+        found = next((v for v in vpcs if v.ipv6 and association_id(v.id, v.ipv6) == association), None)
+        if found is None:
+            raise ResourceNotFound(association)
+
+        def decide() -> Decision[tuple[Vpc, IPv6Network]]:
+            vpc = self._cell.resources.vpcs[found.id]
+            if vpc.ipv6 is None:
+                raise ResourceNotFound(association)
+            subnets = self._cell.resources.subnets_in(vpc.id)
+            users = tuple(subnet.id for subnet in subnets if subnet.ipv6 is not None)
+            if users:
+                raise BlockAssociated(vpc.id, str(vpc.ipv6), users)
+            after = replace(vpc, ipv6=None)
+            guards: list[Guard] = [self._cell.unchanged(put(subnet).key) for subnet in subnets]
+            guards.append(self._cell.unchanged(put(after).key))
+            return Decision(guards, [put(after), Change(keys.ipv6_block(vpc.ipv6), None)], (after, vpc.ipv6))
+
+        return await self._cell.write(decide, on=found.id)
+
+    async def associate_subnet_ipv6(self, caller: Caller, id: str, block: str) -> Subnet:
+        """The subnet with a /64 of its VPC's block. Raises SubnetNotFound, ParameterInvalid, BlockAssociated."""
+        (described,) = await self.subnets(caller, [id])
+
+        def decide() -> Decision[Subnet]:
+            resources = self._cell.resources
+            subnet = resources.subnets[described.subnet.id]
+            if subnet.ipv6 is not None:
+                raise BlockAssociated(subnet.id, str(subnet.ipv6))
+            vpc = resources.vpcs[subnet.vpc]
+            after = replace(subnet, ipv6=checked_block(resources, vpc, subnet, block))
+            guards: list[Guard] = [self._cell.unchanged(put(one).key) for one in resources.subnets_in(vpc.id)]
+            guards.append(self._cell.unchanged(put(vpc).key))
+            return Decision(guards, [put(after)], after)
+
+        return await self._cell.write(decide, on=described.subnet.vpc)
+
+    async def disassociate_subnet_ipv6(self, caller: Caller, association: str) -> tuple[Subnet, IPv6Network]:
+        """The subnet without its block, and the block. Raises ResourceNotFound, BlockAssociated (it is in use)."""
+        subnets = [one.subnet for one in await self.subnets(caller)]
+        found = next((s for s in subnets if s.ipv6 and association_id(s.id, s.ipv6) == association), None)
+        if found is None:
+            raise ResourceNotFound(association)
+
+        def decide() -> Decision[tuple[Subnet, IPv6Network]]:
+            resources = self._cell.resources
+            subnet = resources.subnets[found.id]
+            if subnet.ipv6 is None:
+                raise ResourceNotFound(association)
+            inside = [
+                one.id
+                for one in resources.interfaces_in(subnet.vpc)
+                if any(address in subnet.ipv6 for address in one.addresses)
+            ]
+            if inside:
+                raise BlockAssociated(subnet.id, str(subnet.ipv6), tuple(inside))
+            after = replace(subnet, ipv6=None)
+            return Decision([self._cell.unchanged(put(after).key)], [put(after)], (after, subnet.ipv6))
+
+        # In turn with launches, which may be about to take an address of the block.
+        return await self._cell.write(decide, on=f"instances {caller.account.id}")
 
     def _is_callers(self, vpc: Vpc, caller: Caller) -> bool:
         return vpc.account == caller.account.id and vpc.region == caller.region
@@ -149,7 +243,7 @@ class Vpcs:
 
 def needed(regions: int) -> dict[str, int]:
     """The numbers that `defaults` takes at most, for so many regions."""
-    return {NETWORK: regions, RULE: 4 * regions}
+    return {NETWORK: regions, RULE: 5 * regions}
 
 
 def _parts(block: IPv4Network, zones: Sequence[str]) -> list[IPv4Network]:

@@ -1,6 +1,6 @@
 """The cell seen as one host: every interface its own, every group known. What questions of policy are asked of."""
 
-from stockade.model.host_view import HostView, ViewGroup, interface_item
+from stockade.model.host_view import HostView, ViewGroup, ViewPrefixList, interface_item
 from stockade.model.ids import HostId
 from stockade.model.resources import Resources
 
@@ -14,4 +14,5 @@ def whole_view(resources: Resources) -> HostView:
         subnet = resources.subnets.get(interface.subnet) if interface.subnet else None
         interfaces[interface.id] = interface_item(interface, resources.vpcs[interface.vpc], subnet)
     groups = {group.id: ViewGroup(group.id, group.name, group.rules) for group in resources.groups.values()}
-    return HostView(NOWHERE, resources.revision, groups, {}, interfaces)
+    lists = {one.id: ViewPrefixList(one.id, one.cidrs) for one in resources.prefix_lists.values()}
+    return HostView(NOWHERE, resources.revision, groups, {}, interfaces, prefix_lists=lists)

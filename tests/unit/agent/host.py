@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from stockade.agent.agent import Agent
+from stockade.datapath.contract import Audit, Usage
 from stockade.datapath.simulated.datapath import SimulatedDatapath
 from stockade.instances.contract import InstanceSpec, LaunchFailed
 from stockade.model.addresses import mac_of
@@ -18,6 +19,7 @@ from stockade.model.host_view import Frame, ViewGroup, ViewInstance, ViewInterfa
 from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId, RuleId, SecurityGroupId
 from stockade.model.instance import InstanceStatus, Observed
 from stockade.model.ports import TCP
+from stockade.model.probe import ProbeAnswer, ProbeRequest
 from stockade.model.rule import CidrPeer, Direction, Rule
 from stockade.policy.compile import Compiler
 
@@ -78,6 +80,9 @@ class RecordingDatapath(SimulatedDatapath):
     def __init__(self, log: list[str]) -> None:
         super().__init__(START)
         self._log = log
+        self.drift: tuple[str, ...] = ()
+        self.stubborn: tuple[str, ...] = ()
+        self.used: dict[NetworkInterfaceId, Usage] = {}
 
     def attach(self, endpoint: NetworkInterfaceId, device: object) -> None:  # type: ignore[override]
         self._log.append(f"attach {endpoint}")
@@ -86,6 +91,14 @@ class RecordingDatapath(SimulatedDatapath):
     def detach(self, endpoint: NetworkInterfaceId) -> None:
         self._log.append(f"detach {endpoint}")
         super().detach(endpoint)
+
+    def audit(self) -> Audit:
+        """What a test planted in `drift`; what it planted in `stubborn`, too, and that stays."""
+        found, self.drift = (*self.drift, *self.stubborn), ()
+        return Audit(compared=10, drift=found)
+
+    def usage(self) -> Mapping[NetworkInterfaceId, Usage]:
+        return self.used
 
 
 class ScriptedStream:
@@ -125,6 +138,13 @@ class ScriptedStream:
     async def hits(self, at: datetime, counts: tuple[RuleCount, ...]) -> None:
         self.counts.append(counts)
         await self._tell()
+
+    async def probes(self) -> AsyncIterator[ProbeRequest]:
+        for request in ():
+            yield request
+
+    async def probed(self, answer: ProbeAnswer) -> None:
+        raise AssertionError("nothing was asked")
 
     async def _tell(self) -> None:
         async with self._heard:

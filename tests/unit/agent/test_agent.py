@@ -8,11 +8,13 @@ from unittest import mock
 
 import pytest
 
+from stockade.agent import policy_loop
 from stockade.agent.frame_check import FrameRefused
+from stockade.agent.view_file import ViewFile
 from stockade.datapath.contract import ApplyFailed
 from stockade.model.ids import InstanceId
 from stockade.model.instance import Observed
-from unit.agent.host import FakeHost, change, group, machine, whole
+from unit.agent.host import GROUP, HOST, FakeHost, change, group, machine, whole
 
 ONE = InstanceId("i-00000001")
 
@@ -48,6 +50,56 @@ async def test_frames_that_queue_up_become_one_apply(host: FakeHost) -> None:
     assert stream.acks == [1, 49]
 
 
+async def test_a_stream_that_floods_is_read_no_faster_than_it_is_applied(host: FakeHost) -> None:
+    stream = host.attend()
+    release = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    apply = host.datapath.apply
+
+    def slow(policy: object) -> object:
+        asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
+        return apply(policy)  # type: ignore[arg-type]
+
+    with mock.patch.object(host.datapath, "apply", slow):
+        stream.down.put_nowait(whole(1, group()))
+        while host.agent.view.revision == 0:
+            await asyncio.sleep(0)
+        for revision in range(2, 2001):
+            stream.down.put_nowait(change(revision, group(revision)))
+        await asyncio.sleep(0.05)
+        assert len(host.agent._policy._queue) == 256
+        release.set()
+        await stream.until_acked(2000)
+
+
+async def test_a_view_beyond_any_host_cuts_the_stream_and_the_next_one_begins_anew(host: FakeHost) -> None:
+    stream = host.attend()
+    with mock.patch.object(policy_loop, "_LARGEST_VIEW", 3):
+        stream.down.put_nowait(whole(1, group(80), *machine(1)))
+        await stream.until_acked(1)
+        stream.down.put_nowait(change(2, *machine(2)))
+        with pytest.raises(FrameRefused, match="view of more than 3 items"):
+            await host.until_the_stream_ends()
+        again = host.attend()
+        again.down.put_nowait(whole(3, group(81)))
+        await again.until_acked(3)
+
+
+async def test_frames_that_could_not_be_kept_for_long_become_one(host: FakeHost) -> None:
+    stream = host.attend()
+    with mock.patch.object(host.datapath, "apply", side_effect=ApplyFailed("map rules: ENOSPC")):
+        for revision in range(1, 1000):
+            stream.down.put_nowait(change(revision, group(revision)))
+            if revision % 100 == 0:
+                await asyncio.sleep(0.02)
+        await stream.until_failed()
+        assert len(host.agent._policy._unkept) <= 256 + 1
+    await stream.until_acked(999)
+    kept = ViewFile(host.directory / "view", HOST).load()
+    assert kept is not None
+    assert kept.groups[GROUP] == group(999)
+
+
 async def test_an_instance_is_policed_before_it_starts(host: FakeHost) -> None:
     stream = host.attend()
     stream.down.put_nowait(whole(1, group(80), *machine(1)))
@@ -74,6 +126,15 @@ async def test_an_interface_number_is_a_number(host: FakeHost, number: Any) -> N
     with pytest.raises(FrameRefused, match="number"):
         await host.until_the_stream_ends()
     assert host.driver.log == []
+
+
+@pytest.mark.parametrize("name", ["", "..", "eth0/../x", "a name", "a" * 16, "eth0\n", 7])
+async def test_a_device_has_a_name_that_is_one(host: FakeHost, name: Any) -> None:
+    stream = host.attend()
+    interface, _ = machine(1)
+    stream.down.put_nowait(whole(1, group(80), replace(interface, instance=None, device=name)))
+    with pytest.raises(FrameRefused, match="device"):
+        await host.until_the_stream_ends()
 
 
 async def test_a_launch_that_waits_for_its_policy_does_not_keep_the_agent_from_stopping(host: FakeHost) -> None:
@@ -195,6 +256,7 @@ async def test_the_next_stream_hears_every_state_again(host: FakeHost) -> None:
     stream.down.put_nowait(whole(1, group(80), *machine(1)))
     await stream.until_seen(ONE, Observed.RUNNING)
     stream.down.put_nowait(None)
+    await host.until_the_stream_ends()
     again = host.attend()
     await again.until_seen(ONE, Observed.RUNNING)
     again.down.put_nowait(whole(1, group(80), *machine(1)))

@@ -90,3 +90,15 @@ def test_without_root_everything_lies_below_home(tmp_path: Path) -> None:
     chosen = load(environment={"HOME": "/home/u"}, user=1000, directory=tmp_path)
     assert str(chosen.run_directory) == "/home/u/.local/state/stockade/run"
     assert str(chosen.state_path) == "/home/u/.local/state/stockade/state.db"
+
+
+@pytest.mark.parametrize("pool", ["fe80::/40", "fd00:ec2::/40", "::/0", "fd5c:ec2::/60", "10.0.0.0/8", "pool"])
+def test_the_ipv6_pool_is_room_for_networks_and_nothing_else(tmp_path: Path, pool: str) -> None:
+    with pytest.raises(SettingsError, match=r"network\.ipv6_pool"):
+        load({"network.ipv6_pool": pool}, {}, user=1000, directory=tmp_path)
+
+
+@pytest.mark.parametrize("flows", ["63", "131073", "-1"])
+def test_an_allowance_of_flows_has_bounds(tmp_path: Path, flows: str) -> None:
+    with pytest.raises(SettingsError, match=r"quotas\.tracked_flows must be from 64 to 131072"):
+        load({"quotas.tracked_flows": flows}, {}, user=1000, directory=tmp_path)

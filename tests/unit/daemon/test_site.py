@@ -1,13 +1,15 @@
 """A site's run directory: one agent at a time, credentials for one pair of eyes."""
 
 import os
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
 from stockade.daemon.down import Ended, end, force
 from stockade.daemon.problems import Problem
-from stockade.daemon.site import Credentials, Site, prepare_state
+from stockade.daemon.site import Credentials, Site, prepare_state, tail
 from stockade.linux.processes import ProcessId
 
 KEYS = Credentials("http://127.0.0.1:8773", "SKXXXX", "secret", "000011112222", "us-east-1")
@@ -90,3 +92,54 @@ def test_the_control_process_cannot_say_where_root_keeps_images_and_instances(tm
     os.chown(prepared / name, 61200, 61200)
     with pytest.raises(Problem, match="cannot be trusted"):
         prepare_state(prepared, 61200)
+
+
+def test_whoever_removes_a_site_has_it_alone(tmp_path: Path) -> None:
+    site, other = Site("one", tmp_path / "run"), Site("one", tmp_path / "run")
+    site.make_directory()
+    site.log.write_text("")
+    with site.alone():
+        with pytest.raises(Problem, match="is running already"):
+            other.take()
+        with pytest.raises(Problem, match="in other hands"), other.alone(within_s=0.1):
+            pytest.fail("two at once")
+    os.close(other.take())
+
+
+def test_removing_by_force_waits_for_a_site_that_is_being_started_or_removed(tmp_path: Path) -> None:
+    site = Site("one", tmp_path / "run")
+    site.make_directory()
+    site.journal.write_text('{"op": "making", "kind": "directory", "name": "' + str(tmp_path / "run" / "x") + '"}\n')
+    order: list[str] = []
+    held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with Site("one", tmp_path / "run").alone():
+            held.set()
+            may_end.wait(5)
+            order.append("other")
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert held.wait(5)
+    threading.Timer(0.2, may_end.set).start()
+    force(site, lambda _thing: order.append("force"))
+    other.join()
+    assert order == ["other", "force"]
+
+
+def test_a_site_removed_meanwhile_is_locked_where_it_is_now(tmp_path: Path) -> None:
+    site, other = Site("one", tmp_path / "run"), Site("one", tmp_path / "run")
+    lock = site.take()
+    shutil.rmtree(tmp_path / "run")
+    again = other.take()
+    with pytest.raises(Problem, match="is running already"):
+        Site("one", tmp_path / "run").take()
+    os.close(again)
+    os.close(lock)
+
+
+def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("".join(f"line {number}\n" for number in range(1000)))
+    assert tail(tmp_path / "log", 3) == "line 997\nline 998\nline 999"
+    assert tail(tmp_path / "none") == ""

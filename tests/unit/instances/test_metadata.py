@@ -2,8 +2,9 @@ import asyncio
 import contextlib
 import json
 import socket
+from dataclasses import replace
 from http import HTTPStatus
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from stockade.instances.network.metadata import (
     respond,
 )
 from stockade.instances.network.tokens import check_token, make_token
+from stockade.model.addresses import mac_of
 from unit.instances.subjects import GROUP, instance, interface, subject
 
 SECRET, NOW = b"s" * 32, 1_000_000.0
@@ -204,6 +206,34 @@ async def exchange(*requests: bytes) -> bytes:
     await server.close()
     assert set(asked) <= {IPv4Address("127.0.0.1")}
     return answer
+
+
+def test_ipv6_addresses_are_items_where_there_are_any() -> None:
+    six = (IPv6Address("fd00:1::1"), IPv6Address("fd00:1::2"))
+    found = items_of(replace(subject(), interface=interface(addresses=(IPv4Address("10.0.0.1"), *six))))
+    assert found["meta-data/ipv6"] == "fd00:1::1"
+    assert found[f"meta-data/network/interfaces/macs/{mac_of(1)}/ipv6s"] == "fd00:1::1\nfd00:1::2"
+    assert not any("ipv6" in name for name in items_of(subject()))
+
+
+async def by_ipv6(options: Options) -> bytes:
+    listening = socket.socket(socket.AF_INET6)
+    listening.bind(("::1", 0))
+    where = listening.getsockname()
+    server = MetadataServer(lambda _source: subject(), options)
+    await server.serve(listening)
+    reader, writer = await asyncio.open_connection(where[0], where[1])
+    writer.write(b"PUT /latest/api/token HTTP/1.0\r\n" + TTL.encode() + b": 60\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    await writer.wait_closed()
+    await server.close()
+    return answer
+
+
+async def test_the_ipv6_endpoint_is_off_unless_it_is_switched_on() -> None:
+    assert (await by_ipv6(Options())).startswith(b"HTTP/1.1 403")
+    assert (await by_ipv6(Options(ipv6=True))).startswith(b"HTTP/1.1 200")
 
 
 async def test_one_connection_carries_several_questions() -> None:

@@ -1,28 +1,44 @@
 import asyncio
+import contextlib
 import socket
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
 import dns.rdatatype
+import dns.reversename
 import pytest
 
+from stockade.instances.network.askers import PacketAllowance
 from stockade.instances.network.names import Names
 from stockade.instances.network.resolver import Resolver, View, answer, respond
+from stockade.model.addresses import Address
+from stockade.model.ids import InstanceId
 
 POOL = IPv4Network("198.18.0.0/16")
 ASKER, STRANGER = IPv4Address("100.64.0.1"), IPv4Address("100.64.0.2")
 PUBLIC, PRIVATE = IPv4Address("198.18.0.4"), IPv4Address("10.0.0.4")
+SIXES = (IPv6Address("fd00:1::4"), IPv6Address("fd00:1::5"))
+INSTANCE = InstanceId("i-01000004")
 NAME = "ec2-198-18-0-4.compute-1.stockade.internal."
 
 
-def private_of(asker: IPv4Address, public: IPv4Address) -> IPv4Address | None:
-    return PRIVATE if (asker, public) == (ASKER, PUBLIC) else None
+class OneNeighbour:
+    """The asker's network has one instance; nobody else sees anything."""
+
+    def private_of(self, asker: IPv4Address, public: IPv4Address) -> IPv4Address | None:
+        return PRIVATE if (asker, public) == (ASKER, PUBLIC) else None
+
+    def addresses_of(self, asker: IPv4Address, whose: IPv4Address | InstanceId) -> tuple[Address, ...]:
+        return (PRIVATE, *SIXES) if asker == ASKER and whose in (PRIVATE, INSTANCE) else ()
+
+    def owner_of(self, asker: IPv4Address, address: IPv6Address) -> IPv4Address | None:
+        return PRIVATE if asker == ASKER and address in SIXES else None
 
 
-INSIDE = View(Names(), POOL, private_of)
+INSIDE = View(Names(), POOL, OneNeighbour())
 OUTSIDE = View(Names(), POOL)
 
 
@@ -53,9 +69,36 @@ def test_a_private_name_resolves_inside_only() -> None:
     assert ask(OUTSIDE, "ip-10-0-0-4.stockade.internal.").rcode() == dns.rcode.NXDOMAIN
 
 
-def test_an_instance_has_no_ipv6_address_but_its_name_exists() -> None:
-    reply = ask(INSIDE, NAME, "AAAA")
-    assert (reply.rcode(), reply.answer) == (dns.rcode.NOERROR, [])
+@pytest.mark.parametrize("name", ["ip-10-0-0-4.stockade.internal.", "i-01000004.stockade.internal."])
+def test_a_private_name_has_the_ipv6_addresses_too(name: str) -> None:
+    assert records(ask(INSIDE, name)) == ["10.0.0.4"]
+    assert records(ask(INSIDE, name, "AAAA")) == ["fd00:1::4", "fd00:1::5"]
+    assert records(ask(INSIDE, name, "ANY")) == ["10.0.0.4", "fd00:1::4", "fd00:1::5"]
+
+
+def test_what_has_no_ipv6_address_has_a_name_all_the_same() -> None:
+    for name in (NAME, "ip-10-0-0-9.stockade.internal."):
+        reply = ask(INSIDE, name, "AAAA")
+        assert (reply.rcode(), reply.answer) == (dns.rcode.NOERROR, [])
+
+
+def test_an_instance_of_another_network_or_of_none_is_not_named() -> None:
+    for view, name, asker in (
+        (INSIDE, "i-01000004", STRANGER),
+        (INSIDE, "i-01000005", ASKER),
+        (INSIDE, "i-1", ASKER),
+        (OUTSIDE, "i-01000004", ASKER),
+    ):
+        assert ask(view, f"{name}.stockade.internal.", asker=asker).rcode() == dns.rcode.NXDOMAIN
+
+
+def test_ipv6_addresses_are_named_in_reverse_in_their_own_network_only() -> None:
+    name = dns.reversename.from_address("fd00:1::5")
+    assert records(ask(INSIDE, name.to_text(), "PTR")) == ["ip-10-0-0-4.stockade.internal."]
+    query = dns.message.make_query(name, "PTR")
+    assert answer(query, INSIDE, STRANGER) is None
+    assert answer(query, OUTSIDE, ASKER) is None
+    assert answer(dns.message.make_query("5.ip6.arpa.", "PTR"), INSIDE, ASKER) is None
 
 
 def test_a_name_of_ours_that_spells_no_address_does_not_exist() -> None:
@@ -150,3 +193,39 @@ async def test_when_no_upstream_answers_the_asker_is_told() -> None:
         return None
 
     assert (await served(Resolver(OUTSIDE, nobody), "example.org.", False)).rcode() == dns.rcode.SERVFAIL
+
+
+async def test_one_asker_cannot_take_all_connections() -> None:
+    udp, tcp = bound()
+    where = tcp.getsockname()
+    resolver = Resolver(OUTSIDE)
+    await resolver.serve(udp, tcp)
+    held = [await asyncio.open_connection(*where) for _ in range(20)]
+    assert [await asyncio.wait_for(reader.read(), 5) for reader, _ in held[16:]] == [b""] * 4
+    query = dns.message.make_query(NAME, "A").to_wire()
+    reader, writer = await asyncio.open_connection(*where, local_addr=("127.0.0.2", 0))
+    writer.write(len(query).to_bytes(2, "big") + query)
+    length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), 5), "big")
+    assert records(dns.message.from_wire(await reader.readexactly(length))) == ["198.18.0.4"]
+    for _, one in [*held, (reader, writer)]:
+        one.close()
+        with contextlib.suppress(ConnectionError):
+            await one.wait_closed()
+    await resolver.close()
+
+
+async def test_questions_by_tcp_count_against_the_same_allowance() -> None:
+    udp, tcp = bound()
+    allowance = PacketAllowance(2, lambda: 100.0)
+    resolver = Resolver(OUTSIDE, allowance=allowance)
+    where = tcp.getsockname()
+    await resolver.serve(udp, tcp)
+    query = dns.message.make_query(NAME, "A").to_wire()
+    reader, writer = await asyncio.open_connection(*where)
+    writer.write((len(query).to_bytes(2, "big") + query) * 3)
+    assert (await asyncio.wait_for(reader.read(), 5)).count(query[:2] + b"\x85") == 2
+    assert allowance.exceeded == {IPv4Address("127.0.0.1"): 1}
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    await resolver.close()

@@ -1,4 +1,4 @@
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from stockade.instances.network.names import Names
 from stockade.instances.network.services import Services
@@ -80,6 +80,22 @@ def test_a_public_address_leads_to_the_private_one_in_the_askers_network_only() 
     assert made.private_of(FIRST, IPv4Address("198.18.0.1")) == IPv4Address("10.0.0.1")
     assert made.private_of(FIRST, IPv4Address("198.18.0.2")) is None
     assert made.private_of(SECOND, IPv4Address("198.18.0.2")) == IPv4Address("10.0.0.2")
+
+
+def test_addresses_are_found_by_any_of_them_and_by_instance_in_the_askers_network_only() -> None:
+    datapath = Datapath()
+    six = IPv6Address("fd00:1::1")
+    both = interface(1, addresses=(IPv4Address("10.0.0.1"), six))
+    elsewhere = interface(2, vpc=2)
+    datapath.attached = {both.id: FIRST, elsewhere.id: SECOND}
+    made = services(datapath, both, elsewhere, instance(1), instance(2))
+    assert both.instance is not None
+    assert made.addresses_of(FIRST, both.instance) == both.addresses
+    assert made.addresses_of(FIRST, IPv4Address("10.0.0.1")) == both.addresses
+    assert made.owner_of(FIRST, six) == IPv4Address("10.0.0.1")
+    assert made.addresses_of(SECOND, both.instance) == ()
+    assert made.owner_of(SECOND, six) is None
+    assert made.owner_of(FIRST, IPv6Address("fd00:1::2")) is None
 
 
 def test_an_instance_is_called_by_its_private_name() -> None:

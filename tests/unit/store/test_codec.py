@@ -16,10 +16,12 @@ from stockade.model.ids import AccountId, RuleId, SecurityGroupId, VpcId
 from stockade.model.image import Image
 from stockade.model.instance import Instance, InstanceStatus, Observed, Wanted
 from stockade.model.network_interface import NetworkInterface
+from stockade.model.prefix_list import ListEntry, PrefixList, PrefixListVersion
 from stockade.model.resources import KINDS, Document, key_of
-from stockade.model.rule import CidrPeer, Direction, GroupPeer, Rule
+from stockade.model.rule import CidrPeer, Direction, GroupPeer, PrefixListPeer, Rule
 from stockade.model.security_group import SecurityGroup
 from stockade.model.tag import TagSet
+from stockade.model.tracking import ConnectionTracking
 from stockade.model.vpc import Subnet, Vpc
 from stockade.store.codec import DocumentUnreadable, decode, encode
 
@@ -31,7 +33,9 @@ v4_networks = st.builds(lambda a, n: IPv4Network((a, n), strict=False), v4, st.i
 networks = v4_networks | st.builds(
     lambda a, n: IPv6Network((a, n), strict=False), st.ip_addresses(v=6), st.integers(0, 128)
 )
-peers = st.builds(CidrPeer, networks) | st.builds(GroupPeer, word, word)
+peers = st.builds(CidrPeer, networks) | st.builds(GroupPeer, word, word) | st.builds(PrefixListPeer, word)
+v6_networks = networks.filter(lambda block: block.version == 6)
+entries = st.lists(st.builds(ListEntry, networks, st.none() | text), max_size=3).map(tuple)
 port = st.none() | st.integers(-1, 65535)
 rules = st.builds(
     Rule, word, number, st.sampled_from(Direction), st.integers(-1, 255), port, port, peers, st.none() | text
@@ -41,8 +45,8 @@ documents: st.SearchStrategy[Document] = st.one_of(
     st.builds(Account, word, text, st.sampled_from(Platform), st.none() | text, st.booleans(), st.booleans()),
     st.builds(AccessKey, word, word, text),
     st.builds(KeyPair, word, word, word, text, text, text),
-    st.builds(Vpc, word, number, st.none() | word, word, v4_networks, st.booleans()),
-    st.builds(Subnet, word, word, st.none() | word, word, v4_networks, st.booleans()),
+    st.builds(Vpc, word, number, st.none() | word, word, v4_networks, st.booleans(), st.none() | v6_networks),
+    st.builds(Subnet, word, word, st.none() | word, word, v4_networks, st.booleans(), st.none() | v6_networks),
     st.builds(SecurityGroup, word, word, word, text, text, st.lists(rules, max_size=5).map(tuple)),
     st.builds(
         NetworkInterface,
@@ -52,6 +56,9 @@ documents: st.SearchStrategy[Document] = st.one_of(
         st.none() | v4,
         st.booleans(),
         st.none() | word,
+        st.none() | text,
+        st.builds(ConnectionTracking, number, number, number),
+        number,
     ),
     st.builds(
         Instance,
@@ -68,6 +75,8 @@ documents: st.SearchStrategy[Document] = st.one_of(
     st.builds(InstanceStatus, word, st.sampled_from(Observed), st.none() | text),
     st.builds(Image, word, word, text, text, word, text, st.booleans(), word),
     st.builds(TagSet, word, word, st.dictionaries(text, text, max_size=3)),
+    st.builds(PrefixList, word, word, word, text, st.sampled_from((4, 6)), number, number, entries),
+    st.builds(PrefixListVersion, word, number, entries),
 )
 
 

@@ -13,6 +13,9 @@ class Health:
     """`status`: starting, ready or degraded. `mode`: what enforces (kernel, observe, none); proven by packets.
 
     `drops`: packets, by the reason's name in lower case. `accepted` counts new flows, `rejected` packets.
+    `audit`: what enforces against what was applied (audits, compared, drift, repaired, failure).
+    `allowances`: by interface, tracked flows it may still open and packets dropped for want of more.
+    `devices`: adopted ones that are policed; `impaired`: by interface, why its device is not.
     """
 
     status: str
@@ -27,6 +30,11 @@ class Health:
     accepted: int = 0
     rejected: int = 0
     drops: Mapping[str, int] = field(default_factory=dict)
+    audit: Mapping[str, Any] = field(default_factory=dict)
+    allowances: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    failure: str | None = None
+    devices: int = 0
+    impaired: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_ready(self) -> bool:
@@ -36,18 +44,21 @@ class Health:
 def document(health: Health) -> dict[str, Any]:
     """GET /_stockade/health."""
     proven = None if health.proven_at is None else health.proven_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {
+    enforcement = {"mode": health.mode, "proven_at": proven, "lost_events": health.lost_events}
+    told: dict[str, Any] = {
         "schema": 1,
         "status": health.status,
         "version": __version__,
-        "enforcement": {"mode": health.mode, "proven_at": proven, "lost_events": health.lost_events},
+        "enforcement": enforcement | ({"audit": dict(health.audit)} if health.audit else {}),
         "hosts": {"ready": health.hosts_ready, "known": health.hosts_known},
         "services": _services(health),
         "instances": health.instances,
+        "devices": {"policed": health.devices, "impaired": dict(health.impaired)},
         "groups": health.groups,
         "rules": health.rules,
         "flows": {"accepted": health.accepted, "rejected": health.rejected},
     }
+    return told if health.failure is None else told | {"failure": health.failure}
 
 
 def for_wait_scripts(health: Health) -> dict[str, Any]:

@@ -44,6 +44,12 @@ def status_lines(health: dict[str, Any], up_since: datetime | None, now: datetim
     if health.get("status") != "ready":
         why = health.get("failure") or "not ready yet"
         lines.append(coloured(f"{health.get('status', 'unknown')}: {why}", "yellow"))
+    audit = enforcement.get("audit", {})
+    if audit.get("drift") or audit.get("failure"):
+        told = audit.get("failure") or f"{audit['drift']} differences found, {audit['repaired']} put right"
+        lines.append(coloured(f"audit: {told}", "yellow"))
+    for interface, why in health.get("devices", {}).get("impaired", {}).items():
+        lines.append(coloured(f"impaired: {interface}: {why}", "yellow"))
     lost = enforcement.get("lost_events", 0)
     flows = health.get("flows")
     if flows is not None:

@@ -20,6 +20,7 @@ from stockade.model.change import Revision
 from stockade.model.flow import FlowEvent, RuleCount
 from stockade.model.host_view import Frame
 from stockade.model.instance import InstanceStatus
+from stockade.model.probe import ProbeAnswer, ProbeRequest
 
 LATE_S = 30.0
 BUILDS = {
@@ -83,6 +84,12 @@ class LateStream:
 
     async def hits(self, at: datetime, counts: tuple[RuleCount, ...]) -> None:
         await self._stream.hits(at, counts)
+
+    def probes(self) -> AsyncIterator[ProbeRequest]:
+        return self._stream.probes()
+
+    async def probed(self, answer: ProbeAnswer) -> None:
+        await self._stream.probed(answer)
 
 
 def main(fault: str, config: Path) -> int:

@@ -4,7 +4,7 @@ import secrets
 import socket
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from typing import Any
@@ -94,6 +94,11 @@ class Control:
             accepted=self.feed.flow_log.counts.accepted,
             rejected=status.rejected,
             drops=status.drops,
+            audit=asdict(status.audit) if status.enforcing == "kernel" else {},
+            allowances=status.allowances,
+            failure=status.failure,
+            devices=status.devices,
+            impaired=status.impaired,
         )
 
     async def close(self) -> None:

@@ -20,7 +20,7 @@ from stockade.daemon.proof import Proof, prove
 from stockade.daemon.settings import Settings
 from stockade.daemon.site import Site
 from stockade.daemon.wiring.images import make_images
-from stockade.daemon.wiring.names import THIS_HOST, prefix, services_netns
+from stockade.daemon.wiring.names import THIS_HOST, is_own_device, prefix, services_netns
 from stockade.datapath.ebpf.datapath import EbpfDatapath
 from stockade.datapath.ebpf.features import DatapathUnavailable
 from stockade.datapath.ebpf.pins import mount_bpffs
@@ -80,6 +80,7 @@ class Host:
         async def look() -> None:
             if await self.agent.with_datapath(self.datapath.devices_gone):
                 self.agent.device_removed()
+            self.agent.devices_changed()
             loop.add_reader(self.datapath.fileno(), heard)
 
         def heard() -> None:
@@ -121,6 +122,8 @@ def make_host(settings: Settings, site: Site, journal: FileJournal, fault: str =
             run_directory=site.directory,
             hostname=services.hostname,
             on_view=services.view_changed,
+            is_own_device=lambda name: is_own_device(settings.site, name),
+            gateway=f"{prefix(settings.site)}-gw",
         )
         undo.pop_all()
     release = ".".join(platform.release().split(".")[:2])

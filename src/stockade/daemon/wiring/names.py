@@ -15,6 +15,11 @@ def host_devices(site: str) -> tuple[str, ...]:
     return tuple(f"{prefix(site)}-{end}" for end in ("gw", "gwp", "sv"))
 
 
+def is_own_device(site: str, name: str) -> bool:
+    """Whether a device of this name is one that this site makes."""
+    return name.startswith(f"{prefix(site)}-")
+
+
 def services_netns(site: str) -> str:
     """Where the services namespace is bound: outside /run/netns, so that `ip netns` lists what it listed before."""
     return f"/run/{site}/services"

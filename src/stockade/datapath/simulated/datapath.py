@@ -24,7 +24,7 @@ from stockade.datapath.simulated.conntrack import (
     is_of_a_flow,
     opens_flows,
 )
-from stockade.datapath.simulated.judge import Judge, Sender
+from stockade.datapath.simulated.judge import Judge, Sender, primary
 from stockade.model.flow import DropReason, FlowEvent, Gate, Hop, Packet, Verdict
 from stockade.model.ids import NetworkInterfaceId
 from stockade.model.ports import ICMP, TCP
@@ -192,7 +192,7 @@ class SimulatedDatapath:
         if quoted:
             owner = self._judge.owner_of_public(packet.source)
             if owner is not None:
-                private = replace(packet, source=owner.addresses[0])
+                private = replace(packet, source=primary(owner))
                 yield flow_key(private, owner.vpc), private, True
             return
         arrival = self._judge.arrival(packet, sender)

@@ -7,10 +7,9 @@ from ipaddress import ip_network
 from stockade.model.addresses import Address, Cidr
 from stockade.model.flow import DropReason, Gate, Hop, Packet
 from stockade.model.ids import NetworkInterfaceId
-from stockade.model.ports import ICMP
+from stockade.policy import exempt
 from stockade.policy.entries import ANY_PROTOCOL, NO_IDENTITY, GateRules, Identity, Interval, PeerKey, RuleSet
 
-ICMP_REDIRECT = 5
 CLOSED = {Gate.EGRESS: DropReason.NO_EGRESS_RULE, Gate.INGRESS: DropReason.NO_INGRESS_RULE}
 
 
@@ -18,7 +17,7 @@ def ask(
     gate: Gate, owner: NetworkInterfaceId, rule_set: RuleSet, packet: Packet, *, peer: Address, identity: Identity
 ) -> Hop:
     """What the gate says of a packet whose other side is this peer."""
-    if packet.protocol == ICMP and packet.port >> 8 == ICMP_REDIRECT:
+    if exempt.is_redirect(packet):
         return Hop(gate, owner, reason=DropReason.INVALID_STATE)
     rules = rule_set.egress if gate is Gate.EGRESS else rule_set.ingress
     rule = opening_rule(rules, packet, peer, identity)

@@ -32,6 +32,11 @@ class Arrival:
     via_public: bool
 
 
+def primary(endpoint: Endpoint) -> Address:
+    """The private address that stands behind its public one: the first of IPv4."""
+    return next(address for address in endpoint.addresses if address.version == 4)
+
+
 @dataclass(frozen=True, slots=True)
 class Judge:
     """A policy in force, and the endpoints that have a device."""
@@ -62,7 +67,7 @@ class Judge:
         refused = self._source_refused(packet, sender)
         if refused is not None:
             return Hop(Gate.SPOOF, sender, reason=refused)
-        if (packet.destination, packet.protocol, packet.port) in exempt.SERVICES:
+        if exempt.is_service(packet, self.policy.endpoints[sender].resolver):
             return Hop(Gate.ROUTE, sender, rule=0)
         if exempt.is_for_many(packet.destination):
             return Hop(Gate.ROUTE, sender, reason=DropReason.MULTICAST)
@@ -78,7 +83,10 @@ class Judge:
         return found
 
     def owner_of_public(self, address: Address) -> Endpoint | None:
-        return next((each for each in self.policy.endpoints.values() if each.public == address), None)
+        endpoints = self.policy.endpoints.values()
+        if address.version == 6:
+            return next((each for each in endpoints if each.public6 and address in each.addresses), None)
+        return next((each for each in endpoints if each.public == address), None)
 
     def _source_refused(self, packet: Packet, sender: NetworkInterfaceId) -> DropReason | None:
         endpoint = self.policy.endpoints.get(sender)
@@ -86,9 +94,7 @@ class Judge:
             return DropReason.ENDPOINT_UNKNOWN
         if endpoint is None:
             return DropReason.NO_POLICY
-        if packet.source.version == 6 or packet.destination.version == 6:
-            return DropReason.UNSUPPORTED
-        if exempt.is_link_local(packet.source):
+        if exempt.is_for_hosts_only(packet) or exempt.is_link_local(packet.source):
             return DropReason.FOREIGN_REPLY
         own = packet.source in endpoint.addresses
         forged = not own and (endpoint.source_dest_check or exempt.is_nobody(packet.source))
@@ -118,7 +124,9 @@ class Judge:
         receiver = self.owner_of_public(packet.destination)
         if receiver is None:
             return DropReason.NO_ROUTE
-        private = replace(packet, destination=receiver.addresses[0])
+        if packet.destination.version == 6:
+            return Arrival(packet, receiver, packet.source, NO_IDENTITY, via_public=True)
+        private = replace(packet, destination=primary(receiver))
         return Arrival(private, receiver, packet.source, NO_IDENTITY, via_public=True)
 
     def _from_endpoint(self, packet: Packet, name: NetworkInterfaceId) -> Arrival | DropReason:
@@ -127,10 +135,17 @@ class Judge:
         receiver = self._owner(sender.vpc, packet.destination)
         if receiver is not None:
             return Arrival(packet, receiver, packet.source, own, via_public=False)
+        return self._by_public(packet, sender, own)
+
+    def _by_public(self, packet: Packet, sender: Endpoint, own: Identity) -> Arrival | DropReason:
         receiver = self.owner_of_public(packet.destination)
         if receiver is None:
             return DropReason.NO_ROUTE
-        private = replace(packet, destination=receiver.addresses[0])
+        if packet.destination.version == 6:
+            if not sender.public6:
+                return DropReason.NO_PUBLIC_ADDRESS
+            return Arrival(packet, receiver, packet.source, NO_IDENTITY, via_public=True)
+        private = replace(packet, destination=primary(receiver))
         if sender.classic and receiver.vpc == sender.vpc:
             if receiver.id == sender.id:
                 private = replace(private, source=packet.destination)

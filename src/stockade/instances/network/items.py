@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from stockade.instances.network.names import Names
 from stockade.model.host_view import ViewInstance, ViewInterface
@@ -58,6 +58,9 @@ def items_of(subject: Subject) -> dict[str, str | bytes]:
         "block-device-mapping/ami": "sda1",
         "block-device-mapping/root": "/dev/sda1",
     }
+    addresses6 = _addresses6(interface)
+    if addresses6:
+        meta["ipv6"] = addresses6[0]
     if interface.public is not None:
         meta["public-ipv4"] = str(interface.public)
         meta["public-hostname"] = names.public(interface.public, instance.region)
@@ -93,11 +96,17 @@ def _interface_items(subject: Subject, groups: list[str]) -> dict[str, str]:
         "security-groups": "\n".join(groups),
         "subnet-ipv4-cidr-block": str(interface.network),
     }
+    if addresses6 := _addresses6(interface):
+        found["ipv6s"] = "\n".join(addresses6)
     if interface.public is not None:
         found["public-ipv4s"] = str(interface.public)
         found["public-hostname"] = names.public(interface.public, subject.instance.region)
         found[f"ipv4-associations/{interface.public}"] = str(addresses[0])
     return found
+
+
+def _addresses6(interface: ViewInterface) -> list[str]:
+    return [str(address) for address in interface.addresses if isinstance(address, IPv6Address)]
 
 
 def _identity_document(subject: Subject, private: IPv4Address) -> str:

@@ -9,12 +9,12 @@ import logging
 import secrets
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Address
 
+from stockade.instances.network.askers import NOBODY, Places, asker_of
 from stockade.instances.network.items import VERSIONS, Subject, read_item
 from stockade.instances.network.tokens import LONGEST_S, check_token, make_token
 
@@ -23,8 +23,7 @@ SubjectOf = Callable[[IPv4Address], Subject | None]
 _TTL_HEADER, _TOKEN_HEADER = "x-aws-ec2-metadata-token-ttl-seconds", "x-aws-ec2-metadata-token"
 _HEAD_LIMIT = 16384
 _PATIENCE_S = 10.0
-_MOST_CONNECTIONS = 512
-_MOST_OF_ONE = 32  # of one instance, so that none can keep the others from being served
+_MOST_CONNECTIONS, _MOST_OF_ONE = 512, 32  # none can keep the others from being served
 _log = logging.getLogger(__name__)
 
 
@@ -50,10 +49,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """As an instance's metadata options; tokens_required is HttpTokens=required."""
+    """As an instance's metadata options: HttpTokens=required, HttpPutResponseHopLimit, HttpProtocolIpv6=enabled."""
 
     tokens_required: bool = False
     hop_limit: int = 1
+    ipv6: bool = False
 
 
 DEFAULT_OPTIONS = Options()
@@ -106,24 +106,25 @@ def _issue_token(
 
 
 class MetadataServer:
-    """Serves on a bound socket that somebody opened in the services namespace."""
+    """Serves on bound sockets that somebody opened in the services namespace."""
 
     def __init__(self, subject_of: SubjectOf, options: Options = DEFAULT_OPTIONS, secret: bytes | None = None) -> None:
         """`secret` seals tokens; without one, tokens are good for this process's life."""
         self._subject_of = subject_of
         self._options = options
         self._secret = secret or secrets.token_bytes(32)
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._of: Counter[str] = Counter()
+        self._places = Places(_MOST_CONNECTIONS, _MOST_OF_ONE)
 
     async def serve(self, tcp: socket.socket) -> None:
         """Answer on this bound socket (not yet listening) until `close`. It is ours from here on."""
-        self._server = await asyncio.start_server(self._connection, sock=tcp, limit=_HEAD_LIMIT, backlog=1024)
+        serving = await asyncio.start_server(self._connection, sock=tcp, limit=_HEAD_LIMIT, backlog=1024)
+        self._servers.append(serving)
 
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -131,27 +132,25 @@ class MetadataServer:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        source = str(writer.get_extra_info("peername", ("gone",))[0])
-        if len(self._tasks) >= _MOST_CONNECTIONS or self._of[source] >= _MOST_OF_ONE:
+        peer = writer.get_extra_info("peername")
+        asker = asker_of(peer[0]) if peer else NOBODY
+        if not self._places.take(asker):
             writer.close()
             return
         self._tasks.add(task)
-        self._of[source] += 1
         try:
             again = True
             while again:
                 async with asyncio.timeout(_PATIENCE_S):
-                    again = await self._exchange(reader, writer)
+                    again = await self._exchange(reader, writer, asker)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
             pass  # idle or gone: nobody to tell
         finally:
             self._tasks.discard(task)
-            self._of[source] -= 1
-            if not self._of[source]:
-                del self._of[source]
+            self._places.leave(asker)
             writer.close()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asker: IPv4Address) -> bool:
         """One request and its answer; whether the connection may carry another."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -160,12 +159,16 @@ class MetadataServer:
             _write(writer, _refusal(HTTPStatus.BAD_REQUEST), with_body=True, keep=False)
             await writer.drain()
             return False
-        source = IPv4Address(writer.get_extra_info("peername")[0])
-        answer = respond(request, self._subject_of(source), self._options, self._secret, time.time())
         connection = writer.get_extra_info("socket")
+        by_ipv6 = connection.family == socket.AF_INET6
+        if by_ipv6 and not self._options.ipv6:
+            answer = _refusal(HTTPStatus.FORBIDDEN)
+        else:
+            answer = respond(request, self._subject_of(asker), self._options, self._secret, time.time())
         if answer.hop_limit is not None:
             # The token must not travel past the instance itself (a proxy, a container inside) unless it is meant to.
-            connection.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, answer.hop_limit)
+            limit = (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS) if by_ipv6 else (socket.IPPROTO_IP, socket.IP_TTL)
+            connection.setsockopt(*limit, answer.hop_limit)
             keep = False
         _write(writer, answer, with_body=request.method != "HEAD", keep=keep)
         await writer.drain()

@@ -4,8 +4,11 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from stockade.model.ids import InstanceId
+
 _CLASSIC_REGION = "us-east-1"
 _PRIVATE = re.compile(r"ip-(\d+)-(\d+)-(\d+)-(\d+)")
+_INSTANCE = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _PUBLIC = re.compile(r"ec2-(\d+)-(\d+)-(\d+)-(\d+)\.(?:compute-1|[a-z0-9-]+\.compute)")
 
 
@@ -33,6 +36,11 @@ class Names:
     def parse_private(self, name: str) -> IPv4Address | None:
         """The address a private name spells, None when it is not one of ours."""
         return _parse(_PRIVATE, self._label(name))
+
+    def parse_instance(self, name: str) -> InstanceId | None:
+        """The instance that a resource name (i-….<suffix>) is of, None when it is no such name."""
+        label = self._label(name)
+        return InstanceId(label) if _INSTANCE.fullmatch(label) else None
 
     def owns(self, name: str) -> bool:
         """Whether we answer for this name, whatever the answer."""

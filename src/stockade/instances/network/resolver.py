@@ -6,12 +6,11 @@ is not ours is refused inside (there is no uplink) and forwarded outside.
 """
 
 import asyncio
-import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
-from typing import cast
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import Protocol
 
 import dns.exception
 import dns.flags
@@ -21,33 +20,45 @@ import dns.opcode
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
+import dns.reversename
 import dns.rrset
 
+from stockade.instances.network.askers import NOBODY, PacketAllowance, Places, asker_of
+from stockade.instances.network.datagrams import DatagramServer, Reply, Source
 from stockade.instances.network.names import Names
+from stockade.model.addresses import Address
+from stockade.model.ids import InstanceId
 
 _TTL_S = 60
 _IDLE_S = 10.0
-_MOST_CONNECTIONS = 256
+_MOST_CONNECTIONS, _MOST_OF_ONE = 256, 16
 _MOST_FORWARDED = 256
 _REVERSE = dns.name.from_text("in-addr.arpa.")
-_log = logging.getLogger(__name__)
+_REVERSE6 = dns.name.from_text("ip6.arpa.")
 
-PrivateOf = Callable[[IPv4Address, IPv4Address], IPv4Address | None]
-"""Given who asks (its service source) and a public address: the private one behind it, None if not in its network."""
 Forward = Callable[[bytes], Awaitable[bytes | None]]
+
+
+class AskersNetwork(Protocol):
+    """What the network of whoever asks (by its service address) looks like. Other networks are not seen."""
+
+    def private_of(self, asker: IPv4Address, public: IPv4Address) -> IPv4Address | None:
+        """The private address behind a public one."""
+
+    def addresses_of(self, asker: IPv4Address, whose: IPv4Address | InstanceId) -> tuple[Address, ...]:
+        """All addresses of the interface that has this private one, or of an instance; none when there is none."""
+
+    def owner_of(self, asker: IPv4Address, address: IPv6Address) -> IPv4Address | None:
+        """The private IPv4 address of the interface that has this IPv6 one."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One side's answers. `private_of` None: the outside. `pool`: public addresses, named when asked in reverse."""
+    """One side's answers. `network` None: the outside. `pool`: public addresses, named when asked in reverse."""
 
     names: Names
     pool: IPv4Network
-    private_of: PrivateOf | None = None
-
-    @property
-    def inside(self) -> bool:
-        return self.private_of is not None
+    network: AskersNetwork | None = None
 
 
 def answer(query: dns.message.Message, view: View, asker: IPv4Address) -> dns.message.Message | None:
@@ -58,17 +69,19 @@ def answer(query: dns.message.Message, view: View, asker: IPv4Address) -> dns.me
         reply.set_rcode(refusal)
         return reply
     question = query.question[0]
-    if question.name.is_subdomain(_REVERSE):
-        return _answer_reverse(reply, question, view)
+    if question.name.is_subdomain(_REVERSE) or question.name.is_subdomain(_REVERSE6):
+        return _answer_reverse(reply, question, view, asker)
     name = question.name.to_text()
     if not view.names.owns(name):
         return None
     reply.flags |= dns.flags.AA
-    address = _forward(name, view, asker)
-    if address is None:
+    addresses = _forward(name, view, asker)
+    if not addresses:
         reply.set_rcode(dns.rcode.NXDOMAIN)
-    elif question.rdtype in (dns.rdatatype.A, dns.rdatatype.ANY):
-        reply.answer.append(dns.rrset.from_text(question.name, _TTL_S, "IN", "A", str(address)))
+    for kind, version in ((dns.rdatatype.A, 4), (dns.rdatatype.AAAA, 6)):
+        found = [str(address) for address in addresses if address.version == version]
+        if found and question.rdtype in (kind, dns.rdatatype.ANY):
+            reply.answer.append(dns.rrset.from_text(question.name, _TTL_S, "IN", dns.rdatatype.to_text(kind), *found))
     return reply  # a name that exists without records of the type asked: no error, no answer
 
 
@@ -80,8 +93,10 @@ def _refusal(query: dns.message.Message) -> dns.rcode.Rcode | None:
     return None if query.question[0].rdclass == dns.rdataclass.IN else dns.rcode.REFUSED
 
 
-def _answer_reverse(reply: dns.message.Message, question: dns.rrset.RRset, view: View) -> dns.message.Message | None:
-    found = _reverse(question.name, view)
+def _answer_reverse(
+    reply: dns.message.Message, question: dns.rrset.RRset, view: View, asker: IPv4Address
+) -> dns.message.Message | None:
+    found = _reverse(question.name, view, asker)
     if found is None:
         return None
     reply.flags |= dns.flags.AA
@@ -90,23 +105,34 @@ def _answer_reverse(reply: dns.message.Message, question: dns.rrset.RRset, view:
     return reply
 
 
-def _forward(name: str, view: View, asker: IPv4Address) -> IPv4Address | None:
+def _forward(name: str, view: View, asker: IPv4Address) -> tuple[Address, ...]:
+    """The addresses of an existing name. A public name has IPv4 ones only, as in EC2."""
     public = view.names.parse_public(name)
     if public is not None:
-        behind = None if view.private_of is None else view.private_of(asker, public)
-        return behind or public
-    return view.names.parse_private(name) if view.inside else None
+        behind = None if view.network is None else view.network.private_of(asker, public)
+        return (behind or public,)
+    if view.network is None:
+        return ()
+    private = view.names.parse_private(name)
+    if private is not None:
+        own = view.network.addresses_of(asker, private)
+        return (private, *(address for address in own if isinstance(address, IPv6Address)))
+    instance = view.names.parse_instance(name)
+    return () if instance is None else view.network.addresses_of(asker, instance)
 
 
-def _reverse(name: dns.name.Name, view: View) -> str | None:
-    octets = [label.decode("ascii", "replace") for label in reversed(name.relativize(_REVERSE).labels)]
+def _reverse(name: dns.name.Name, view: View, asker: IPv4Address) -> str | None:
     try:
-        address = IPv4Address(".".join(octets))
-    except ValueError:
+        text = dns.reversename.to_address(name)
+        address = IPv4Address(text) if name.is_subdomain(_REVERSE) else IPv6Address(text)
+    except (dns.exception.DNSException, ValueError):
         return None
+    if isinstance(address, IPv6Address):
+        owner = None if view.network is None else view.network.owner_of(asker, address)
+        return None if owner is None else view.names.private(owner)
     if address in view.pool:
         return view.names.public(address)
-    return view.names.private(address) if view.inside and address.is_private else None
+    return view.names.private(address) if view.network is not None and address.is_private else None
 
 
 def respond(
@@ -142,48 +168,45 @@ def failure(query: dns.message.Message, rcode: dns.rcode.Rcode) -> bytes:
 class Resolver:
     """Serves one view on sockets that others opened; names of others go to `forward` when there is one."""
 
-    def __init__(self, view: View, forward: Forward | None = None) -> None:
+    def __init__(self, view: View, forward: Forward | None = None, allowance: PacketAllowance | None = None) -> None:
+        """`allowance`: what each asker may send; None is no limit."""
         self._view = view
         self._forward = forward
-        self._transports: list[asyncio.DatagramTransport] = []
+        self._allowance = allowance
+        self._datagrams = DatagramServer(self._datagram, allowance)
         self._servers: list[asyncio.Server] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._places = Places(_MOST_CONNECTIONS, _MOST_OF_ONE)
+        self._streams: set[asyncio.Task[None]] = set()
+        self._forwarding: set[asyncio.Task[None]] = set()
 
     async def serve(self, udp: socket.socket, tcp: socket.socket) -> None:
         """Answer on these bound sockets (tcp: not yet listening) until `close`. They are ours from here on."""
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
-        self._transports.append(transport)
+        self._datagrams.serve(udp)
         self._servers.append(await asyncio.start_server(self._stream, sock=tcp, limit=1 << 16))
 
     async def close(self) -> None:
-        for transport in self._transports:
-            transport.close()
+        self._datagrams.close()
         for server in self._servers:
             server.close()
-        for task in tuple(self._tasks):
+        tasks = (*self._streams, *self._forwarding)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def datagram(self, transport: asyncio.DatagramTransport, data: bytes, source: tuple[str, int]) -> None:
+    def _datagram(self, data: bytes, source: Source, reply: Reply) -> None:
         """One question by UDP. Ours are answered at once; a forwarded one costs a task, and those are bounded."""
-        reply, others = respond(data, self._view, IPv4Address(source[0]), largest=1232)
-        if others is not None and (self._forward is None or len(self._tasks) >= _MOST_FORWARDED):
-            reply = failure(others, dns.rcode.REFUSED if self._forward is None else dns.rcode.SERVFAIL)
+        said, others = respond(data, self._view, asker_of(source[0]), largest=1232)
+        if others is not None and (self._forward is None or len(self._forwarding) >= _MOST_FORWARDED):
+            said = failure(others, dns.rcode.REFUSED if self._forward is None else dns.rcode.SERVFAIL)
         elif others is not None:
-            self._spawn(self._forwarded_to(transport, others, source))
-        if reply is not None:
-            transport.sendto(reply, source)
+            task = asyncio.ensure_future(self._forwarded_to(others, reply))
+            self._forwarding.add(task)
+            task.add_done_callback(self._forwarding.discard)
+        if said is not None:
+            reply(said)
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _forwarded_to(
-        self, transport: asyncio.DatagramTransport, query: dns.message.Message, source: tuple[str, int]
-    ) -> None:
-        transport.sendto(await self._forwarded(query), source)
+    async def _forwarded_to(self, query: dns.message.Message, reply: Reply) -> None:
+        reply(await self._forwarded(query))
 
     async def _forwarded(self, query: dns.message.Message) -> bytes:
         if self._forward is None:
@@ -194,39 +217,30 @@ class Resolver:
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._tasks) >= _MOST_CONNECTIONS:
+        peer = writer.get_extra_info("peername")
+        asker = asker_of(peer[0]) if peer else NOBODY
+        if not self._places.take(asker):
             writer.close()
             return
-        self._tasks.add(task)
+        self._streams.add(task)
         try:
-            asker = IPv4Address(writer.get_extra_info("peername")[0])
             while True:
                 async with asyncio.timeout(_IDLE_S):
                     length = int.from_bytes(await reader.readexactly(2), "big")
                     data = await reader.readexactly(length)
+                if self._allowance is not None and not self._allowance.take(asker):
+                    break
                 reply, others = respond(data, self._view, asker, largest=65535)
                 if others is not None:
                     reply = await self._forwarded(others)
                 if reply is None:
                     break
                 writer.write(len(reply).to_bytes(2, "big") + reply)
-                await writer.drain()
+                async with asyncio.timeout(_IDLE_S):
+                    await writer.drain()
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
             pass  # idle or gone: nobody to tell
         finally:
-            self._tasks.discard(task)
+            self._streams.discard(task)
+            self._places.leave(asker)
             writer.close()
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not asserted: before Python 3.12 asyncio's own datagram transports are no DatagramTransport.
-        self._transport = cast(asyncio.DatagramTransport, transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        assert self._transport is not None
-        self._resolver.datagram(self._transport, data, addr)

@@ -1,48 +1,55 @@
-"""The services of one host together: metadata and names inside, names outside.
+"""The services of one host together: metadata, names and time inside, names outside.
 
 The composition root opens the sockets (`open_inside`, `open_outside`), feeds `view_changed`, and starts and
 closes this with the agent. The services namespace and its links are made by whoever owns the datapath.
 """
 
-import logging
+import errno
 import socket
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
+from stockade.instances.network.askers import PacketAllowance
+from stockade.instances.network.clock import time_server
 from stockade.instances.network.items import Subject
 from stockade.instances.network.metadata import DEFAULT_OPTIONS, MetadataServer, Options
 from stockade.instances.network.names import Names
 from stockade.instances.network.resolver import Forward, Resolver, View
 from stockade.linux.namespaces import in_netns
+from stockade.model.addresses import Address
 from stockade.model.host_view import HostView, ViewInterface, ViewMember
-from stockade.model.ids import HostId, NetworkInterfaceId
+from stockade.model.ids import HostId, InstanceId, NetworkInterfaceId
 
-METADATA = IPv4Address("169.254.169.254")
-RESOLVER = IPv4Address("169.254.169.253")
+METADATA: tuple[Address, ...] = (IPv4Address("169.254.169.254"), IPv6Address("fd00:ec2::254"))
+RESOLVER: tuple[Address, ...] = (IPv4Address("169.254.169.253"), IPv6Address("fd00:ec2::253"))
+TIME: tuple[Address, ...] = (IPv4Address("169.254.169.123"), IPv6Address("fd00:ec2::123"))
+
+_IP_FREEBIND, _IPV6_FREEBIND = 15, 78
 
 ServiceAddress = Callable[[NetworkInterfaceId], IPv4Address | None]
 """The source under which the services namespace sees this interface now, None when it is not attached."""
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class InsideSockets:
-    """Bound in the services namespace, not yet listening."""
+    """Bound in the services namespace, not yet listening: one of each for IPv4, and one for IPv6 if there is any."""
 
-    metadata: socket.socket
-    dns_udp: socket.socket
-    dns_tcp: socket.socket
+    metadata: tuple[socket.socket, ...]
+    names: tuple[tuple[socket.socket, socket.socket], ...]
+    time: tuple[socket.socket, ...]
 
 
 def open_inside(services_netns: int) -> InsideSockets:
-    """The sockets of the services namespace behind that descriptor, whose addresses must be there already."""
+    """The sockets of the services namespace behind that descriptor. Its addresses may come later."""
 
     def inside() -> InsideSockets:
+        families = 2 if _has_ipv6() else 1
         return InsideSockets(
-            metadata=_bound(socket.SOCK_STREAM, METADATA, 80),
-            dns_udp=_bound(socket.SOCK_DGRAM, RESOLVER, 53),
-            dns_tcp=_bound(socket.SOCK_STREAM, RESOLVER, 53),
+            metadata=tuple(_bound(socket.SOCK_STREAM, each, 80, early=True) for each in METADATA[:families]),
+            names=tuple(_pair(each, 53, early=True) for each in RESOLVER[:families]),
+            time=tuple(_bound(socket.SOCK_DGRAM, each, 123, early=True) for each in TIME[:families]),
         )
 
     return in_netns(services_netns, inside)
@@ -50,18 +57,33 @@ def open_inside(services_netns: int) -> InsideSockets:
 
 def open_outside(addresses: Iterable[IPv4Address], port: int = 53) -> list[tuple[socket.socket, socket.socket]]:
     """A UDP and a TCP socket for each address, in the caller's network namespace."""
-    pairs = []
-    for address in addresses:
-        udp = _bound(socket.SOCK_DGRAM, address, port)
-        pairs.append((udp, _bound(socket.SOCK_STREAM, address, port)))
-    return pairs
+    return [_pair(address, port) for address in addresses]
 
 
-def _bound(kind: int, address: IPv4Address, port: int) -> socket.socket:
-    opened = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
+def _has_ipv6() -> bool:
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()
+    except OSError as err:
+        if err.errno != errno.EAFNOSUPPORT:
+            raise
+        return False
+    return True
+
+
+def _pair(address: Address, port: int, *, early: bool = False) -> tuple[socket.socket, socket.socket]:
+    udp = _bound(socket.SOCK_DGRAM, address, port, early=early)
+    return udp, _bound(socket.SOCK_STREAM, address, port, early=early)
+
+
+def _bound(kind: int, address: Address, port: int, *, early: bool = False) -> socket.socket:
+    is_v4 = address.version == 4
+    opened = socket.socket(socket.AF_INET if is_v4 else socket.AF_INET6, kind | socket.SOCK_NONBLOCK)
     try:
         if kind == socket.SOCK_STREAM:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if early:
+            early_option = (socket.IPPROTO_IP, _IP_FREEBIND) if is_v4 else (socket.IPPROTO_IPV6, _IPV6_FREEBIND)
+            opened.setsockopt(*early_option, 1)
         opened.bind((str(address), port))
     except OSError:
         opened.close()
@@ -88,25 +110,44 @@ class Services:
         self._view = HostView(HostId(""))
         self._sources: dict[IPv4Address, NetworkInterfaceId] = {}
         self._private: dict[tuple[int, IPv4Address], IPv4Address] = {}
+        self._owners: dict[tuple[int, Address | InstanceId], tuple[Address, ...]] = {}
+        self._allowance = PacketAllowance()
         self._metadata = MetadataServer(self.subject_of, options, secret)
-        self._inside = Resolver(View(names, public_pool, self.private_of))
+        self._inside = Resolver(View(names, public_pool, self), allowance=self._allowance)
+        self._time = time_server(self._allowance)
         self._outside = Resolver(View(names, public_pool), forward)
 
     def view_changed(self, view: HostView) -> None:
         """Answers follow this view from here on."""
         self._view = view
         behind: dict[tuple[int, IPv4Address], IPv4Address] = {}
+        owners: dict[tuple[int, Address | InstanceId], tuple[Address, ...]] = {}
         items: tuple[ViewMember | ViewInterface, ...] = (*view.members.values(), *view.interfaces.values())
         for item in items:
-            private = next((one for one in item.addresses if isinstance(one, IPv4Address)), None)
+            private = _private(item.addresses)
             if item.public is not None and private is not None:
                 behind[item.vpc, item.public] = private
+            owners |= dict.fromkeys(((item.vpc, address) for address in item.addresses), item.addresses)
+            if isinstance(item, ViewInterface) and item.instance is not None:
+                owners[item.vpc, item.instance] = item.addresses
         self._private = behind
+        self._owners = owners
 
     def hostname(self, interface: ViewInterface) -> str:
         """The name an instance with this interface calls itself."""
-        private = next(address for address in interface.addresses if isinstance(address, IPv4Address))
+        private = _private(interface.addresses)
+        assert private is not None  # an instance is not launched without
         return self._names.private(private)
+
+    @property
+    def exceeded(self) -> Mapping[NetworkInterfaceId, int]:
+        """Packets to names and time that were beyond the interface's allowance, so far."""
+        found: Counter[NetworkInterfaceId] = Counter()
+        for source, packets in self._allowance.exceeded.items():
+            interface = self._interface_of(source)
+            if interface is not None:
+                found[interface.id] += packets
+        return found
 
     def subject_of(self, source: IPv4Address) -> Subject | None:
         """Whose metadata this service source may see."""
@@ -124,6 +165,16 @@ class Services:
         interface = self._interface_of(source)
         return None if interface is None else self._private.get((interface.vpc, public))
 
+    def addresses_of(self, source: IPv4Address, whose: IPv4Address | InstanceId) -> tuple[Address, ...]:
+        """All addresses of the interface that has this one, or of the instance, in the asker's network."""
+        interface = self._interface_of(source)
+        return () if interface is None else self._owners.get((interface.vpc, whose), ())
+
+    def owner_of(self, source: IPv4Address, address: IPv6Address) -> IPv4Address | None:
+        """The private IPv4 address of the interface that has this one, in the asker's network."""
+        interface = self._interface_of(source)
+        return None if interface is None else _private(self._owners.get((interface.vpc, address), ()))
+
     def _interface_of(self, source: IPv4Address) -> ViewInterface | None:
         known = self._sources.get(source)
         # Service addresses are given out again: what is remembered is checked each time, or a new
@@ -139,8 +190,12 @@ class Services:
 
     async def start(self, inside: InsideSockets, outside: Iterable[tuple[socket.socket, socket.socket]] = ()) -> None:
         """Serve on these sockets; they are ours from here on."""
-        await self._metadata.serve(inside.metadata)
-        await self._inside.serve(inside.dns_udp, inside.dns_tcp)
+        for tcp in inside.metadata:
+            await self._metadata.serve(tcp)
+        for udp, tcp in inside.names:
+            await self._inside.serve(udp, tcp)
+        for udp in inside.time:
+            self._time.serve(udp)
         for udp, tcp in outside:
             await self._outside.serve(udp, tcp)
 
@@ -149,3 +204,9 @@ class Services:
         await self._metadata.close()
         await self._inside.close()
         await self._outside.close()
+        self._time.close()
+
+
+def _private(addresses: Iterable[Address]) -> IPv4Address | None:
+    """The primary one."""
+    return next((one for one in addresses if isinstance(one, IPv4Address)), None)

@@ -70,7 +70,7 @@ def _answer(view: HostView, packet: Packet, sender: ViewInterface | None, hop: H
         assert not isinstance(way, DropReason), "a packet that met an ingress gate has got there"
         (owner, peer), direction = way, Direction.INGRESS
     considered = [
-        Considered(view.groups[group], rule, _lacks(rule, packet, peer))
+        Considered(view.groups[group], rule, _lacks(view, rule, packet, peer))
         for group in owner.groups
         if group in view.groups
         for rule in view.groups[group].rules
@@ -82,8 +82,8 @@ def _answer(view: HostView, packet: Packet, sender: ViewInterface | None, hop: H
     return GateAnswer(hop, peer, tuple(sorted(considered, key=_nearest_first)[:NEAREST]))
 
 
-def _lacks(rule: Rule, packet: Packet, peer: Party) -> Lacks:
-    lacks = Lacks.NOTHING if speaks_of(rule, peer) else Lacks.PEER
+def _lacks(view: HostView, rule: Rule, packet: Packet, peer: Party) -> Lacks:
+    lacks = Lacks.NOTHING if speaks_of(view, rule, peer) else Lacks.PEER
     if not rule.covers_protocol(packet.protocol):
         return lacks | Lacks.PROTOCOL
     return lacks if covers_traffic(rule, packet) else lacks | Lacks.PORT

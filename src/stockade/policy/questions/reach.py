@@ -13,9 +13,9 @@ from stockade.model.addresses import Address, Cidr, covers
 from stockade.model.flow import Packet
 from stockade.model.host_view import HostView, ViewInterface
 from stockade.model.ids import NetworkInterfaceId
-from stockade.model.rule import CidrPeer, Direction, Rule
+from stockade.model.rule import Direction, Rule
 from stockade.model.traffic import Traffic
-from stockade.policy.evaluate import evaluate, rules_of
+from stockade.policy.evaluate import blocks_of, evaluate, rules_of
 from stockade.policy.questions.explain import Explanation, explain
 from stockade.policy.questions.samples import address_samples, traffic_samples
 
@@ -96,19 +96,19 @@ class Reachability:
         Two, so that there is a pair within the kind. Blocks, and interfaces called by an address, are all kept.
         """
         blocks = {
-            rule.peer.cidr
+            block
             for group in self._view.groups.values()
             for rule in group.rules
-            if isinstance(rule.peer, CidrPeer)
+            for block in blocks_of(self._view, rule)
         }
         kept: list[Side] = []
         seen: defaultdict[object, int] = defaultdict(int)
         for side in sides:
             if isinstance(side, At) and side.address is None:
                 own = self._view.interfaces[side.interface]
-                addresses = (own.addresses[0], own.public)
+                addresses = (*(_first(own, version) for version in (4, 6)), own.public)
                 covering = tuple(frozenset(b for b in blocks if a is not None and covers(b, a)) for a in addresses)
-                kind = (own.vpc, own.classic, frozenset(own.groups), own.public is None, covering)
+                kind = (own.vpc, own.classic, frozenset(own.groups), own.public is None, own.public6, covering)
                 seen[kind] += 1
                 if seen[kind] > ALIKE:
                     continue
@@ -127,9 +127,13 @@ class Reachability:
         sender = self._view.interfaces[source.interface] if isinstance(source, At) else None
         receiver = self._view.interfaces[destination.interface] if isinstance(destination, At) else None
         rules = self._asked(sender, receiver)
-        stretches = list(traffic_samples(traffic, rules))
-        for from_address in self._source_addresses(source, sender, rules):
-            for to_address in self._destination_addresses(destination, sender, receiver, rules):
+        blocks = [block for rule in rules for block in blocks_of(self._view, rule)]
+        version = _version(source, destination, sender, receiver)
+        stretches = list(traffic_samples(traffic, rules, version))
+        for from_address in self._source_addresses(source, sender, blocks, version):
+            for to_address in self._destination_addresses(destination, sender, receiver, blocks, version):
+                if from_address.version != to_address.version:
+                    continue
                 for stretch in stretches:
                     packet = Packet(from_address, to_address, stretch.protocol, stretch.low)
                     own = None if sender is None else sender.id
@@ -144,23 +148,35 @@ class Reachability:
             rules += rules_of(self._view, receiver, Direction.INGRESS)
         return tuple(rules)
 
-    def _source_addresses(self, source: Side, sender: ViewInterface | None, rules: Sequence[Rule]) -> Iterator[Address]:
+    def _source_addresses(
+        self, source: Side, sender: ViewInterface | None, blocks: Sequence[Cidr], version: int
+    ) -> Iterator[Address]:
         if isinstance(source, Outside):
-            yield from address_samples(source.block, rules, self._at)
+            yield from address_samples(source.block, blocks, self._at)
         elif sender is not None:
             called = source.address
-            yield called if called is not None and called in sender.addresses else sender.addresses[0]
+            own = called if called is not None and called in sender.addresses else _first(sender, version)
+            yield from () if own is None else (own,)
 
     def _destination_addresses(
-        self, destination: Side, sender: ViewInterface | None, receiver: ViewInterface | None, rules: Sequence[Rule]
+        self,
+        destination: Side,
+        sender: ViewInterface | None,
+        receiver: ViewInterface | None,
+        blocks: Sequence[Cidr],
+        version: int,
     ) -> Iterator[Address]:
         if isinstance(destination, Outside):
-            yield from address_samples(destination.block, rules, self._at)
+            yield from address_samples(destination.block, blocks, self._at)
         elif destination.address is not None:
             yield destination.address
         elif receiver is not None:
             inside = sender is not None and sender.vpc == receiver.vpc
-            yield receiver.addresses[0] if inside or receiver.public is None else receiver.public
+            private = _first(receiver, version)
+            if version == 4 and not inside and receiver.public is not None:
+                yield receiver.public
+            elif private is not None:
+                yield private
 
     def _concerned(self, packet: Packet, sender: NetworkInterfaceId | None) -> HostView:
         """The view without interfaces that have nothing to do with the packet: the verdict is the same."""
@@ -169,3 +185,17 @@ class Reachability:
             names.add(sender)
         found = {name: self._view.interfaces[name] for name in sorted(names)}
         return HostView(self._view.host, self._view.revision, self._view.groups, {}, found)
+
+
+def _first(interface: ViewInterface, version: int) -> Address | None:
+    """Its primary address of this version of IP."""
+    return next((address for address in interface.addresses if address.version == version), None)
+
+
+def _version(source: Side, destination: Side, sender: ViewInterface | None, receiver: ViewInterface | None) -> int:
+    """The version of IP that the question names, else the first that both sides have."""
+    for side in (source, destination):
+        named = side.block.network_address if isinstance(side, Outside) else side.address
+        if named is not None:
+            return named.version
+    return 4 if all(each is None or _first(each, 4) is not None for each in (sender, receiver)) else 6

@@ -5,27 +5,28 @@ every number has the same verdict. One packet of each stretch is then as good as
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from ipaddress import IPv4Address
 
 from stockade.model import ports
 from stockade.model.addresses import Address, Cidr, covers
-from stockade.model.rule import CidrPeer, Rule
+from stockade.model.rule import Rule
 from stockade.model.traffic import Traffic
 from stockade.policy import exempt
-from stockade.policy.evaluate import ICMP_REDIRECT
 
+NEVER_PASSED = {ports.ICMP: range(5 << 8, 6 << 8), ports.ICMPV6: range(133 << 8, 138 << 8)}
+"""Redirects and neighbour messages, whatever the rules say: `icmp` does not mean them."""
 FIRST_PORT = 1  # nobody listens on port 0, and classic grants leave it out
 
 
-def traffic_samples(traffic: Traffic, rules: Iterable[Rule]) -> Iterator[Traffic]:
-    """The stretches of the traffic that these rules treat alike."""
+def traffic_samples(traffic: Traffic, rules: Iterable[Rule], version: int = 4) -> Iterator[Traffic]:
+    """The stretches of the traffic that these rules treat alike, over this version of IP."""
     asked = tuple(rules)
     if traffic.protocol != ports.ANY:
         yield from _stretches(traffic, asked)
         return
-    named = {ports.ICMP, ports.TCP, ports.UDP} | {rule.protocol for rule in asked if rule.protocol != ports.ANY}
+    own, foreign = (ports.ICMP, ports.ICMPV6) if version == 4 else (ports.ICMPV6, ports.ICMP)
+    named = {own, ports.TCP, ports.UDP} | {rule.protocol for rule in asked if rule.protocol != ports.ANY}
     unnamed = next(number for number in range(253, 0, -1) if number not in named)
-    for protocol in sorted((named | {unnamed}) - {ports.ICMPV6}):
+    for protocol in sorted((named | {unnamed}) - {foreign}):
         yield from _stretches(Traffic(protocol), asked)
 
 
@@ -40,35 +41,33 @@ def _stretches(traffic: Traffic, rules: Iterable[Rule]) -> Iterator[Traffic]:
         if rule.protocol == protocol:
             first, last = rule.interval
             cuts |= {first, last + 1}
-    redirects = range(0)
-    if protocol == ports.ICMP:
-        # Never passed, whatever the rules say: `icmp` does not mean them.
-        redirects = range(ICMP_REDIRECT << 8, (ICMP_REDIRECT + 1) << 8)
-        cuts |= {redirects.start, redirects.stop}
+    never = NEVER_PASSED.get(protocol, range(0))
+    if never:
+        cuts |= {never.start, never.stop}
     starts = sorted(cut for cut in cuts if low <= cut <= traffic.high)
     for start, following in zip(starts, [*starts[1:], traffic.high + 1], strict=True):
-        if start not in redirects or (traffic.low in redirects and traffic.high in redirects):
+        if start not in never or (traffic.low in never and traffic.high in never):
             yield Traffic(protocol, start, following - 1)
 
 
-def address_samples(block: Cidr, rules: Iterable[Rule], not_these: Collection[Address]) -> Iterator[Address]:
-    """One address of each part of the block that these rules treat alike; `not_these` are no strangers' addresses.
+def address_samples(block: Cidr, blocks: Iterable[Cidr], not_these: Collection[Address]) -> Iterator[Address]:
+    """One address of each part of the block that no rule's block divides; `not_these` are no strangers' addresses.
 
     A block of one address is that address, whoever has it.
     """
-    if block.num_addresses == 1 or block.version != 4:
+    if block.num_addresses == 1:
         yield block.network_address
         return
     cuts = {int(block.network_address)}
-    blocks = [rule.peer.cidr for rule in rules if isinstance(rule.peer, CidrPeer)]
-    for other in (*blocks, *exempt.NOBODYS, exempt.LINK_LOCAL):
-        if other.version == 4:
+    for other in (*blocks, *exempt.NOBODYS, *exempt.LINK_LOCAL):
+        if other.version == block.version:
             cuts |= {int(other.network_address), int(other.broadcast_address) + 1}
     end = int(block.broadcast_address) + 1
+    kind = type(block.network_address)
     starts = sorted(cut for cut in cuts if int(block.network_address) <= cut < end)
     for start, following in zip(starts, [*starts[1:], end], strict=True):
-        if not _is_unusable(IPv4Address(start)):
-            free = (IPv4Address(number) for number in range(start, following))
+        if not _is_unusable(kind(start)):
+            free = (kind(number) for number in range(start, following))
             found = next((address for address in free if address not in not_these), None)
             if found is not None and covers(block, found):
                 yield found
