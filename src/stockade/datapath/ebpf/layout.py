@@ -155,7 +155,11 @@ class EndpointName:
     @classmethod
     def unpack(cls, raw: bytes) -> "EndpointName":
         name, identity, rule_set, device, cuts, adopted = ENDPOINT_NAME.unpack(raw)
-        return cls(name.rstrip(b"\0").decode(), identity, rule_set, device.rstrip(b"\0").decode(), cuts, adopted)
+        return cls(_text(name), identity, rule_set, _text(device), cuts, adopted)
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode(errors="replace")
 
 
 def address_key(vpc: int, address: Address) -> bytes:

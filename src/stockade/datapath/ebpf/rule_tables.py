@@ -13,7 +13,7 @@ of the next. Whatever a crash left without its `policies` entry is nobody's, and
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from stockade.datapath.ebpf import layout
@@ -218,13 +218,22 @@ class RuleTables:
         for family, table in self._prefixes.items():
             table.remove_all([key for key in table if layout.PREFIX_KEY[family].unpack(key)[1] >> 1 not in whole])
         for each in found:
-            self._loaded[each.rule_set.id] = each.loaded
+            self._loaded[each.rule_set.id] = self._reserved(each.loaded)
             self._used_indices.add(each.loaded.index)
             self._users.update(each.loaded.rules)
-            for start, length in each.loaded.segments:
-                self._segments.reserve(start, length)
         self._last_index = max(whole, default=0)
         self._idle.extend(number for number in self._places if number not in self._users)
+
+    def _reserved(self, found: Loaded) -> Loaded:
+        """The same with those of its segments that no other has: a damaged entry may claim anything."""
+        kept: dict[tuple[int, int], bytes] = {}
+        for segment, raw in zip(found.segments, found.intervals, strict=True):
+            try:
+                self._segments.reserve(*segment)
+            except SegmentsExhausted:
+                continue
+            kept[segment] = raw
+        return replace(found, segments=tuple(kept), intervals=tuple(kept.values()))
 
     def loaded(self) -> frozenset[RuleSetId]:
         return frozenset(self._loaded)
@@ -269,8 +278,8 @@ class RuleTables:
         self, count: int, offset: int, first: bytes
     ) -> tuple[tuple[Interval, ...], tuple[int, bytes] | None]:
         size = layout.INTERVAL.size
-        if count <= layout.INLINE_INTERVALS:
-            return layout.unpack_intervals(first[: count * size], self._by_place), None
+        if count <= layout.INLINE_INTERVALS or offset + count > layout.MAX_INTERVALS:
+            return layout.unpack_intervals(first[: min(count * size, len(first))], self._by_place), None
         raw = self._intervals.memory[offset * size : (offset + count) * size]
         return layout.unpack_intervals(raw, self._by_place), (offset, raw)
 
