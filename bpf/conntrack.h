@@ -5,96 +5,129 @@
  * who are its parties: the slot *and* generation must be the sender's, or the packet opens a flow
  * of its own.
  *
- * Time-outs are judged at lookup. Nothing sweeps: the tables drop what was unused longest.
+ * Time-outs are judged at lookup; what idled out is swept up later (allowance.h), which only frees room.
  */
 #ifndef STOCKADE_CONNTRACK_H
 #define STOCKADE_CONNTRACK_H
 
+#include "allowance.h"
 #include "maps.h"
 #include "packet.h"
+#include "policy.h"
 
-#define TICK_SHIFT     27 /* nanoseconds: 134 ms; 32 bits last for 18 years */
-#define SECONDS(n)     ((__u32)(((__u64)(n)*1000000000) >> TICK_SHIFT))
 #define SYN_SENT       SECONDS(120)
 #define SYN_ANSWERED   SECONDS(60)
-#define TCP_OPEN       SECONDS(432000)
 #define TCP_HALF_SHUT  SECONDS(120)
 #define TCP_SHUT       SECONDS(10)
-#define UDP_SINGLE     SECONDS(30)
-#define UDP_STREAM     SECONDS(180)
 #define ICMP_QUERY     SECONDS(30)
 #define OTHER_PROTOCOL SECONDS(600)
 
+#define FLOW_SHUT (FLOW_FIN_SENT | FLOW_FIN_REPLIED)
+
 enum role { STRANGER, INITIATOR, RESPONDER };
 
-inlined __u32 ticks_now(void)
+/* Rule set and epoch as they stand, read at once: one of each would be a mixture. */
+struct standing {
+	__u32 policy;
+	__u32 epoch;
+};
+
+inlined struct standing standing_of(const struct endpoint *endpoint)
 {
-	return bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
+	union {
+		__u64 both;
+		struct standing standing;
+	} read;
+
+	read.both = *(volatile const __u64 *)&endpoint->policy;
+	return read.standing;
+}
+
+inlined int is_before(int family, const __be32 *one, const __be32 *other)
+{
+	if (family == V4 || one[0] != other[0])
+		return one[0] < other[0];
+	if (one[1] != other[1])
+		return one[1] < other[1];
+	return one[2] != other[2] ? one[2] < other[2] : one[3] < other[3];
 }
 
 /*
- * ICMP queries need no sorting: who asked is known from the type, and two hosts that ping each
- * other with the same identifier keep two flows apart.
+ * Fills the key of either family at `at`. ICMP queries need no sorting: who asked is known from the type, and
+ * two hosts that ping each other with the same identifier keep two flows apart.
  */
-inlined void make_key(struct flow_key *key, const struct packet *packet, __u32 vpc, __be32 source,
-		      __be32 destination)
+inlined void make_key(void *at, int family, const struct packet *packet, __u32 zone, const __be32 *source,
+		      const __be32 *destination)
 {
-	key->scope = vpc << 8 | packet->protocol;
-	if (unlikely(packet->protocol == IPPROTO_ICMP)) {
-		key->address[0] = packet->turned ? destination : source;
-		key->address[1] = packet->turned ? source : destination;
-		key->port[0] = packet->source_port;
-		key->port[1] = packet->query;
-	} else if (source < destination ||
-		   (source == destination && packet->source_port <= packet->destination_port)) {
-		key->address[0] = source;
-		key->address[1] = destination;
-		key->port[0] = packet->source_port;
-		key->port[1] = packet->destination_port;
+	__be16 port[2] = {packet->source_port, packet->destination_port};
+	int turned;
+
+	if (unlikely(is_icmp(family, packet->protocol))) {
+		turned = packet->turned;
+		port[0] = packet->source_port;
+		port[1] = packet->query;
 	} else {
-		key->address[0] = destination;
-		key->address[1] = source;
-		key->port[0] = packet->destination_port;
-		key->port[1] = packet->source_port;
+		turned = !is_before(family, source, destination) &&
+			 (!same_address(family, source, destination) || port[0] > port[1]);
+		if (turned) {
+			port[0] = packet->destination_port;
+			port[1] = packet->source_port;
+		}
+	}
+	if (family == V4) {
+		struct flow_key *key = at;
+
+		key->address[0] = turned ? destination[0] : source[0];
+		key->address[1] = turned ? source[0] : destination[0];
+		key->port[0] = port[0];
+		key->port[1] = port[1];
+		key->scope = zone << 8 | packet->protocol;
+	} else {
+		struct flow6_key *key = at;
+
+		copy_address(key->address[0], turned ? destination : source);
+		copy_address(key->address[1], turned ? source : destination);
+		key->port[0] = port[0];
+		key->port[1] = port[1];
+		key->scope = zone << 8 | packet->protocol;
 	}
 }
 
 inlined int is_shut(const struct flow *flow)
 {
-	return flow->flags & FLOW_RESET ||
-	       (flow->flags & (FLOW_FIN_SENT | FLOW_FIN_REPLIED)) == (FLOW_FIN_SENT | FLOW_FIN_REPLIED);
+	return flow->flags & FLOW_RESET || (flow->flags & FLOW_SHUT) == FLOW_SHUT;
 }
 
-inlined __u32 patience(const struct flow *flow, __u8 protocol)
+/* What the endpoint in this slot has patience for; whoever is elsewhere (slot 0) has patience for ever. */
+inlined __u32 patience_of(__u32 slot, __u32 flags, __u32 protocol)
 {
+	struct endpoint *endpoint = live_endpoint(slot);
+
+	if (!endpoint)
+		return ~0u;
+	if (protocol == IPPROTO_TCP)
+		return endpoint->tcp_established;
+	return flags & FLOW_REPLIED ? endpoint->udp_stream : endpoint->udp_single;
+}
+
+/* How long a flow in this state may be idle: as long as both its ends remember it. */
+separate __u32 patience(__u32 flags, __u32 protocol, __u32 initiator, __u32 responder)
+{
+	__u32 one, other;
+
 	if (protocol == IPPROTO_TCP) {
-		if (likely((flow->flags & (FLOW_ESTABLISHED | FLOW_RESET | FLOW_FIN_SENT | FLOW_FIN_REPLIED)) ==
-			   FLOW_ESTABLISHED))
-			return TCP_OPEN;
-		if (is_shut(flow))
+		if (flags & FLOW_RESET || (flags & FLOW_SHUT) == FLOW_SHUT)
 			return TCP_SHUT;
-		if (flow->flags & (FLOW_FIN_SENT | FLOW_FIN_REPLIED))
+		if (flags & FLOW_SHUT)
 			return TCP_HALF_SHUT;
-		return flow->flags & FLOW_REPLIED ? SYN_ANSWERED : SYN_SENT;
+		if (!(flags & FLOW_ESTABLISHED))
+			return flags & FLOW_REPLIED ? SYN_ANSWERED : SYN_SENT;
+	} else if (protocol != IPPROTO_UDP) {
+		return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6 ? ICMP_QUERY : OTHER_PROTOCOL;
 	}
-	if (protocol == IPPROTO_UDP)
-		return flow->flags & FLOW_REPLIED ? UDP_STREAM : UDP_SINGLE;
-	return protocol == IPPROTO_ICMP ? ICMP_QUERY : OTHER_PROTOCOL;
-}
-
-inlined struct flow *find_flow(const struct flow_key *key, __u8 protocol)
-{
-	if (likely(protocol == IPPROTO_TCP))
-		return bpf_map_lookup_elem(&flows_tcp, key);
-	return bpf_map_lookup_elem(&flows_other, key);
-}
-
-/* Clocks of two CPUs may differ by a tick, so "later than now" is now. */
-inlined int is_live(const struct flow *flow, __u8 protocol, __u32 now)
-{
-	__s32 idle = now - flow->seen;
-
-	return idle < 0 || (__u32)idle < patience(flow, protocol);
+	one = patience_of(initiator, flags, protocol);
+	other = patience_of(responder, flags, protocol);
+	return one < other ? one : other;
 }
 
 /* Who the sender in this slot is to the flow. `via_public`: it calls the other by the public address. */
@@ -142,6 +175,7 @@ inlined int advance(struct flow *flow, const struct packet *packet, enum role ro
 	}
 	if (flags != flow->flags) {
 		flow->flags = flags;
+		flow->patience = patience(flags, packet->protocol, flow->initiator, flow->responder);
 		flow->seen = now;
 	} else {
 		touch(flow, now);
@@ -159,37 +193,130 @@ inlined int same_parties(const struct flow *old, const struct flow *new)
 }
 
 /*
- * Policy let it through: remember. `is_new` tells a retransmitted SYN from a new flow. An entry of
- * the same parties is renewed in place; one of others is replaced whole, as a reader must not see
- * half of each. The same ports both by the private and by the public address are two flows that
+ * Policy let it through: remember `fresh` on the desk under `key`. `is_new` tells a retransmitted SYN from a new
+ * flow. An entry of the same parties is renewed in place; one of others is replaced whole, as a reader must
+ * not see half of each. The same ports both by the private and by the public address are two flows that
  * answers cannot tell apart: the first come stays.
  */
-outlined enum drop_reason remember(const struct packet *packet, const struct flow_key *key,
-				   const struct flow *new, int *is_new)
+separate int remember(void)
 {
-	struct flow *old = find_flow(key, packet->protocol);
-	int over = !old || is_shut(old) || !is_live(old, packet->protocol, new->seen);
-	long failed;
+	struct work *work = desk();
+	const struct flow *new;
+	struct flow *old;
+	int over;
 
-	*is_new = 1;
+	if (!work)
+		return CONNTRACK_FULL;
+	new = &work->fresh;
+	old = this_flow(work);
+	over = !old || is_shut(old) || !is_live(old, new->seen);
+	work->is_new = 1;
 	if (old && same_parties(old, new)) {
-		*is_new = over;
+		work->is_new = over;
+		track(old, new->flags);
 		old->egress_rule = new->egress_rule;
 		old->ingress_rule = new->ingress_rule;
+		old->egress_epoch = new->egress_epoch;
+		old->ingress_epoch = new->ingress_epoch;
+		old->judged_source = new->judged_source;
 		old->seen = new->seen;
-		if (over)
+		if (over) {
 			old->flags = new->flags;
+			old->patience = new->patience;
+		}
 		return PASSED;
 	}
 	if (!over && new->initiator && old->initiator == new->initiator &&
 	    old->initiator_generation == new->initiator_generation &&
 	    (old->flags ^ new->flags) & FLOW_VIA_PUBLIC)
 		return INVALID_STATE;
-	if (packet->protocol == IPPROTO_TCP)
-		failed = bpf_map_update_elem(&flows_tcp, key, new, BPF_ANY);
+	if (old)
+		forget_this();
+	if (take_room(work) && !insert_flow(work->packet.family & 1, work->packet.protocol, &work->key, new))
+		return PASSED;
+	/* Without memory passes what its rules let pass in both directions and nothing has to translate. */
+	return !(new->flags &FLOW_VIA_PUBLIC) && is_untracked_throughout(new) ? PASSED : CONNTRACK_FULL;
+}
+
+/*
+ * The rules of one end have changed since it was asked about this flow: ask about its first packet again. An
+ * untracked flow is as good as today's rules; so is one that should be cut, and one that was open to everybody
+ * both ways in between, which made it untracked. A tracked flow goes on, and may become untracked.
+ */
+inlined enum drop_reason ask_again(struct work *work, struct flow *flow, enum gate gate, int forward)
+{
+	const struct packet *packet = &work->packet;
+	const int family = packet->family & 1, is_egress = gate == EGRESS,
+		  is_udp = packet->protocol == IPPROTO_UDP;
+	struct question *question = &work->question;
+	const __u32 bit = is_egress ? FLOW_EGRESS_UNTRACKED : FLOW_INGRESS_UNTRACKED;
+	struct endpoint *at =
+		same_endpoint(is_egress ? flow->initiator : flow->responder,
+			      is_egress ? flow->initiator_generation : flow->responder_generation);
+	__u32 since = is_egress ? flow->egress_epoch : flow->ingress_epoch, rule, flags;
+	struct standing standing;
+	struct address *known;
+	int anew;
+
+	if (!at)
+		return PASSED;
+	standing = standing_of(at);
+	if (!standing.policy)
+		return PASSED; /* on the move; what it is to be comes with an epoch of its own */
+	__builtin_memset(question, 0, sizeof(*question));
+	question->protocol = packet->protocol;
+	question->family = family;
+	if (family == V4)
+		question->peer[0] = is_egress ? flow->responder_address : flow->judged_source;
 	else
-		failed = bpf_map_update_elem(&flows_other, key, new, BPF_ANY);
-	return failed ? CONNTRACK_FULL : PASSED;
+		copy_address(question->peer, is_egress == !!forward ? packet->destination : packet->source);
+	known = known_address(family, at->vpc, question->peer);
+	if (known && (is_egress || flow->flags & FLOW_MEMBER))
+		question->identity = known->identity;
+	if (is_icmp(family, packet->protocol))
+		question->port = packet->query << 8;
+	else
+		question->port = bpf_ntohs(forward ? packet->destination_port : packet->source_port);
+	rule = judge(standing.policy, gate);
+	anew = flow->flags & bit || (__s32)(at->cut - since) > 0 ||
+	       ((packet->protocol == IPPROTO_TCP || is_udp) && (__s32)(at->opened[family][is_udp] - since) > 0);
+	if (anew && !rule)
+		return is_egress ? NO_EGRESS_RULE : NO_INGRESS_RULE;
+	flags = flow->flags & ~bit;
+	if (rule && is_untracked(standing.policy, gate))
+		flags |= bit;
+	if (rule && (anew || flags & bit)) {
+		*(is_egress ? &flow->egress_rule : &flow->ingress_rule) = rule;
+		track(flow, flags);
+	}
+	*(is_egress ? &flow->egress_epoch : &flow->ingress_epoch) = standing.epoch;
+	flow->patience = patience(flow->flags, packet->protocol, flow->initiator, flow->responder);
+	return PASSED;
+}
+
+/* Whether the flow under the key on the desk may go on under today's rules of both its ends. */
+separate int reconsider(__u32 forward)
+{
+	struct work *work = desk();
+	struct flow *flow = work ? this_flow(work) : 0;
+	struct endpoint *end;
+	enum drop_reason reason = PASSED;
+
+	if (!flow)
+		return PASSED;
+	end = same_endpoint(flow->initiator, flow->initiator_generation);
+	if (end && end->epoch != flow->egress_epoch) {
+		work->verdict.gate = EGRESS;
+		work->verdict.slot = flow->initiator;
+		reason = ask_again(work, flow, EGRESS, forward);
+	}
+	end = same_endpoint(flow->responder, flow->responder_generation);
+	if (!reason && end && end->epoch != flow->ingress_epoch) {
+		work->verdict.gate = INGRESS;
+		work->verdict.slot = flow->responder;
+		reason = ask_again(work, flow, INGRESS, forward);
+	}
+	return reason;
 }
 
 #endif

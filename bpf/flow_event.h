@@ -41,34 +41,43 @@ inlined int within_budget(__u32 slot, __u64 now)
 	return 1;
 }
 
-outlined void tell(const struct packet *packet, const struct verdict *verdict, __u8 reason)
+/* Of the packet on the desk, or as its receiver's gate saw it; reason 0: a flow begins. */
+separate int tell(__u32 reason, __u32 as_seen)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
+	const struct verdict *verdict;
+	const struct packet *packet;
+	struct work *work = desk();
 	struct flow_event *event;
 
+	if (!work)
+		return 0;
+	packet = as_seen ? &work->seen : &work->packet;
+	verdict = &work->verdict;
 	if (!within_budget(verdict->slot, now)) {
 		count_lost_event();
-		return;
+		return 0;
 	}
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
 		count_lost_event();
-		return;
+		return 0;
 	}
 	event->at = now;
-	event->source = packet->source;
-	event->destination = packet->destination;
+	copy_address(event->source, packet->source);
+	copy_address(event->destination, packet->destination);
 	event->vpc = verdict->vpc;
 	event->slot = verdict->slot;
 	event->egress_rule = verdict->egress_rule;
 	event->ingress_rule = verdict->ingress_rule;
 	event->port = packet->port;
-	event->source_port = packet->carrier == IPPROTO_ICMP ? 0 : bpf_ntohs(packet->source_port);
+	event->source_port = is_icmp(packet->family, packet->carrier) ? 0 : bpf_ntohs(packet->source_port);
 	event->protocol = packet->carrier;
 	event->gate = verdict->gate;
 	event->reason = reason;
-	event->zero = 0;
+	event->family = packet->family;
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	return 0;
 }
 
 #endif

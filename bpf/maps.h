@@ -25,12 +25,22 @@ struct verdict {
 	__u8 zero[3];
 };
 
+/* What a gate is asked: may this traffic pass, the other side being so known? */
+struct question {
+	__be32 peer[4];
+	__u64 identity; /* 0: of nobody that a rule could name by a group */
+	__u16 port;
+	__u8 protocol;
+	__u8 family;
+	__u32 zero;
+};
+
 /* A way to a local endpoint, and what the packet looks like when it gets there. */
 struct way {
 	__u32 slot; /* 0: none */
 	__u32 via_public;
-	__be32 source;	      /* as the target sees it */
-	__be32 judged_source; /* as its ingress gate is asked */
+	__be32 source;		 /* as the target sees it; IPv4, of IPv6 nothing changes */
+	__be32 judged_source[4]; /* as its ingress gate is asked */
 	__u64 judged_identity;
 };
 
@@ -44,10 +54,13 @@ struct work {
 	struct packet seen; /* as the receiver sees it */
 	struct verdict verdict;
 	struct way way;
+	struct question question;
+	struct flow6_key key; /* IPv4: the shorter key lies at its beginning */
+	struct flow fresh;
 	__u32 slot; /* the sender's; from outside the receiver's */
-	__u64 identity;
 	__u32 now;
-	__u32 zero;
+	__u32 fragment_link; /* the way its other fragments come by: 0 from an endpoint, else a device */
+	__u32 is_new;
 };
 
 struct map_definition {
@@ -105,5 +118,13 @@ MAP(event_budgets, ARRAY, 4, sizeof(struct event_budget), MAX_SLOTS, 0);
 MAP(events, RINGBUF, 0, 0, 1048576, 0);
 MAP(works, PERCPU_ARRAY, 4, sizeof(struct work), 1, 0);
 MAP(lost_events, PERCPU_ARRAY, 4, 8, 1, 0);
+
+/* The desk, as its last user left it. */
+inlined struct work *desk(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&works, &zero);
+}
 
 #endif

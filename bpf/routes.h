@@ -10,9 +10,7 @@
 
 #include "antispoof.h"
 #include "maps.h"
-#include "nat.h"
 #include "packet.h"
-#include "verdict.h"
 
 inlined struct host *this_host(void)
 {
@@ -21,9 +19,15 @@ inlined struct host *this_host(void)
 	return bpf_map_lookup_elem(&host, &zero);
 }
 
-inlined int in_pool(const struct host *here, __be32 address)
+/* Whether outsiders may mean an endpoint of this site by it. */
+inlined int in_pool(int family, const struct host *here, const __be32 *address)
 {
-	return (address & here->pool_mask) == here->pool;
+	if (family == V4)
+		return (address[0] & here->pool_mask) == here->pool;
+	return here->pool6_mask[0] && (address[0] & here->pool6_mask[0]) == here->pool6[0] &&
+	       (address[1] & here->pool6_mask[1]) == here->pool6[1] &&
+	       (address[2] & here->pool6_mask[2]) == here->pool6[2] &&
+	       (address[3] & here->pool6_mask[3]) == here->pool6[3];
 }
 
 inlined __u32 slot_of_device(__u32 ifindex)
@@ -53,19 +57,35 @@ inlined struct endpoint *same_endpoint(__u32 slot, __u32 generation)
 	return endpoint && endpoint->generation == generation ? endpoint : 0;
 }
 
-inlined __u32 slot_of_public(__be32 address)
+inlined __u32 slot_of_public(int family, const __be32 *address)
 {
-	__u32 *slot = bpf_map_lookup_elem(&publics, &address);
+	__u32 *slot =
+		family == V4 ? bpf_map_lookup_elem(&publics, address) : bpf_map_lookup_elem(&publics6, address);
 
 	return slot ? *slot : 0;
 }
 
 /* To an address of the sender's own network that is here. */
-inlined void by_private_address(struct work *work, __u32 slot)
+inlined void by_private_address(struct work *work, __u32 slot, __u64 identity)
 {
 	work->way.slot = slot;
-	work->way.source = work->way.judged_source = work->packet.source;
-	work->way.judged_identity = work->identity;
+	work->way.source = work->packet.source[0];
+	copy_address(work->way.judged_source, work->packet.source);
+	work->way.judged_identity = identity;
+}
+
+/* Over IPv6 there is no translation: whoever may be met from outside is met by its own address. */
+inlined enum drop_reason by_public_address6(struct work *work, const struct endpoint *self)
+{
+	work->way.slot = slot_of_public(V6, work->packet.destination);
+	if (!work->way.slot)
+		return NO_ROUTE;
+	if (!live_endpoint(work->way.slot))
+		return ENDPOINT_UNKNOWN;
+	if (!(self->flags & PUBLIC6))
+		return NO_PUBLIC_ADDRESS;
+	copy_address(work->way.judged_source, work->packet.source);
+	return PASSED;
 }
 
 /*
@@ -73,16 +93,16 @@ inlined void by_private_address(struct work *work, __u32 slot)
  * private address, except towards itself: a stack takes no packet from its own address. Otherwise it is
  * seen as its own public address, and belongs to no group.
  */
-inlined enum drop_reason by_public_address(struct work *work, const struct endpoint *self)
+inlined enum drop_reason by_public_address(struct work *work, const struct endpoint *self, __u64 identity)
 {
 	const struct packet *packet = &work->packet;
 	struct host *here = this_host();
 	struct way *way = &work->way;
 	struct endpoint *target;
 
-	if (!here || !in_pool(here, packet->destination))
+	if (!here || !in_pool(V4, here, packet->destination))
 		return NO_ROUTE;
-	way->slot = slot_of_public(packet->destination);
+	way->slot = slot_of_public(V4, packet->destination);
 	if (!way->slot)
 		return NO_ROUTE;
 	target = live_endpoint(way->slot);
@@ -90,14 +110,14 @@ inlined enum drop_reason by_public_address(struct work *work, const struct endpo
 		return ENDPOINT_UNKNOWN;
 	way->via_public = 1;
 	if (self->flags & CLASSIC && self->vpc == target->vpc) {
-		way->judged_source = packet->source;
-		way->judged_identity = work->identity;
-		way->source = way->slot == work->slot ? self->public_address : packet->source;
+		copy_address(way->judged_source, packet->source);
+		way->judged_identity = identity;
+		way->source = way->slot == work->slot ? self->public_address : packet->source[0];
 		return PASSED;
 	}
 	if (!self->public_address)
 		return NO_PUBLIC_ADDRESS;
-	way->source = way->judged_source = self->public_address;
+	way->source = way->judged_source[0] = self->public_address;
 	return PASSED;
 }
 

@@ -12,15 +12,18 @@
 
 #define TC_ACT_NOT_OURS TC_ACT_UNSPEC /* go on with whatever else is attached there */
 
-outlined int drop(const struct packet *packet, const struct verdict *verdict, enum drop_reason reason)
+separate int refuse(__u32 reason, __u32 as_seen)
 {
-	struct endpoint_drop_key key = {.slot = verdict->slot, .reason = reason};
-	__u32 index = reason;
-	__u64 *count = bpf_map_lookup_elem(&drops, &index);
+	struct work *work = desk();
+	struct endpoint_drop_key key = {.reason = reason};
+	__u64 *count = bpf_map_lookup_elem(&drops, &reason);
 
 	if (count)
 		*count += 1;
-	if (verdict->slot) {
+	if (!work)
+		return TC_ACT_SHOT;
+	key.slot = work->verdict.slot;
+	if (key.slot) {
 		count = bpf_map_lookup_elem(&endpoint_drops, &key);
 		if (count) {
 			__sync_fetch_and_add(count, 1);
@@ -31,22 +34,32 @@ outlined int drop(const struct packet *packet, const struct verdict *verdict, en
 			bpf_map_update_elem(&endpoint_drops, &key, &one, BPF_NOEXIST);
 		}
 	}
-	/* What was never read as an IPv4 packet is counted, but there is no flow to tell of. */
-	if (packet->source || packet->destination)
-		tell(packet, verdict, reason);
+	/* What was never read as an IP packet is counted, but there is no flow to tell of. */
+	if (work->packet.known)
+		tell(reason, as_seen);
 	return TC_ACT_SHOT;
+}
+
+inlined int drop(enum drop_reason reason)
+{
+	return refuse(reason, 0);
+}
+
+/* At the receiver's gate, which may have seen other addresses. */
+inlined int drop_there(enum drop_reason reason)
+{
+	return refuse(reason, 1);
 }
 
 /* A clean desk, or 0. */
 inlined struct work *new_work(void)
 {
-	__u32 zero = 0;
-	struct work *work = bpf_map_lookup_elem(&works, &zero);
+	struct work *work = desk();
 
 	if (!work)
 		return 0;
 	work->slot = 0;
-	work->identity = 0;
+	work->fragment_link = 0;
 	__builtin_memset(&work->packet, 0, sizeof(work->packet));
 	__builtin_memset(&work->verdict, 0, sizeof(work->verdict));
 	__builtin_memset(&work->way, 0, sizeof(work->way));

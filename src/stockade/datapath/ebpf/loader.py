@@ -4,8 +4,7 @@ A *spec* is what the file says and is the same on every machine; loading makes d
 belong to this kernel. Reads just what clang makes of bpf/: 64-bit ELF of our own byte order, one section a
 program, subprograms in .text, map definitions as five numbers in section `maps`, two kinds of relocation.
 
-The section's name says what the program is: classifier/NAME runs at tc, syscall/NAME when we ask for it. Only
-the latter hand functions to helpers as callbacks; for those the kernel wants a type description (btf_of).
+The section's name says what the program is: classifier/NAME runs at tc, syscall/NAME when we ask for it.
 """
 
 import os
@@ -17,6 +16,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 
 from stockade.datapath.ebpf import syscall
+from stockade.datapath.ebpf.type_info import TypeInfo, read_type_info
 
 _KINDS = {"classifier": syscall.SCHED_CLS, "syscall": syscall.SYSCALL}
 _INSTRUCTION = 8
@@ -60,7 +60,6 @@ class ProgramSpec:
     code: bytes
     maps: tuple[tuple[int, str], ...]
     functions: tuple[tuple[int, str], ...]
-    has_callbacks: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,7 @@ class ObjectSpec:
     maps: Mapping[str, MapSpec]
     programs: Mapping[str, ProgramSpec]
     license: str
+    types: TypeInfo
 
     def resized(self, sizes: Mapping[str, int]) -> "ObjectSpec":
         """The same with other numbers of entries in some maps."""
@@ -158,13 +158,14 @@ class _Reader:
 
     def spec(self) -> ObjectSpec:
         license_section = self._sections[self._index("license")]
+        types = read_type_info(self._sections[self._index(".BTF")].data)
         maps = {spec.name: spec for spec in self._maps()}
         programs = {}
         for index, section in enumerate(self._sections):
             kind, _, name = section.name.partition("/")
             if kind in _KINDS and name:
                 programs[name] = self._program(index, _KINDS[kind], name)
-        return ObjectSpec(maps, programs, _text_at(license_section.data, 0))
+        return ObjectSpec(maps, programs, _text_at(license_section.data, 0), types)
 
     def _maps(self) -> Iterator[MapSpec]:
         index = self._index("maps")
@@ -186,7 +187,6 @@ class _Reader:
             starts[piece] = len(code)
             code += self._sections[piece.section].data[piece.start : piece.start + piece.length]
         wanted: list[tuple[int, str]] = []
-        has_callbacks = False
         for piece, start in starts.items():
             for place, target in self._calls(piece):
                 _point_at(code, start + place - piece.start, starts[self._functions[target]])
@@ -194,10 +194,9 @@ class _Reader:
                 here = start + place - piece.start
                 _point_at(code, here, starts[self._functions[target]])
                 _set_source_register(code, here, _PSEUDO_FUNCTION)
-                has_callbacks = True
             wanted += ((start + place - piece.start, label) for place, label in self._loads(piece))
         functions = tuple((start, piece.name) for piece, start in starts.items())
-        return ProgramSpec(name, kind, bytes(code), tuple(wanted), functions, has_callbacks)
+        return ProgramSpec(name, kind, bytes(code), tuple(wanted), functions)
 
     def _calls(self, piece: _Piece) -> Iterator[tuple[int, int]]:
         """Calls in this piece: where, and the offset in .text of what is called."""
@@ -259,11 +258,22 @@ def _text_at(strings: bytes, offset: int) -> str:
 def load_programs(spec: ObjectSpec, maps: Mapping[str, int]) -> dict[str, int]:
     """Descriptors of all programs of the spec, using these map descriptors. Nothing stays open on failure."""
     # Side by side: verifying is most of the time that a start takes, and the kernel does it on every core.
-    with ThreadPoolExecutor(max_workers=len(spec.programs), thread_name_prefix="load") as threads:
-        loading = {
-            name: threads.submit(load_one, program, with_maps(program, maps), spec.license)
-            for name, program in spec.programs.items()
-        }
+    types = syscall.load_btf(spec.types.data)
+    try:
+        with ThreadPoolExecutor(max_workers=len(spec.programs), thread_name_prefix="load") as threads:
+            loading = {
+                name: threads.submit(
+                    syscall.load_program,
+                    with_maps(program, maps),
+                    spec.license,
+                    name,
+                    program.kind,
+                    function_types(program, types, spec.types),
+                )
+                for name, program in spec.programs.items()
+            }
+    finally:
+        os.close(types)
     refused = next((one.exception() for one in loading.values() if one.exception() is not None), None)
     if refused is not None:
         for one in loading.values():
@@ -273,32 +283,11 @@ def load_programs(spec: ObjectSpec, maps: Mapping[str, int]) -> dict[str, int]:
     return {name: one.result() for name, one in loading.items()}
 
 
-def load_one(program: ProgramSpec, code: bytes, program_license: str) -> int:
-    """A descriptor of the program with this code, which has its map descriptors in it."""
-    if not program.has_callbacks:
-        return syscall.load_program(code, program_license, program.name, program.kind)
-    starts = [start // _INSTRUCTION for start, _ in program.functions]
-    btf = syscall.load_btf(btf_of([name for _, name in program.functions]))
-    try:
-        types = syscall.FunctionTypes(btf, tuple((start, _FIRST_FUNCTION + n) for n, start in enumerate(starts)))
-        return syscall.load_program(code, program_license, program.name, program.kind, types)
-    finally:
-        os.close(btf)
-
-
-_FIRST_FUNCTION = 3
-"""Types 1 and 2 are an integer and a function that gives one; then come the functions, in order."""
-
-
-def btf_of(functions: Sequence[str]) -> bytes:
-    """A type description that says of these functions that they are static, which is all that callbacks need."""
-    names = b"\0int\0"
-    integer, prototype, static_function = 1 << 24, 13 << 24, 12 << 24
-    types = struct.pack("=IIII", 1, integer, 4, 1 << 24 | 32) + struct.pack("=III", 0, prototype, 1)
-    for name in functions:
-        types += struct.pack("=III", len(names), static_function, 2)
-        names += name.encode() + b"\0"
-    return struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names)) + types + names
+def function_types(program: ProgramSpec, loaded: int, types: TypeInfo) -> syscall.FunctionTypes:
+    """Which type each function of the program has, in the description with this descriptor."""
+    return syscall.FunctionTypes(
+        loaded, tuple((start // _INSTRUCTION, types.functions[name]) for start, name in program.functions)
+    )
 
 
 def with_maps(program: ProgramSpec, maps: Mapping[str, int]) -> bytes:
