@@ -17,9 +17,7 @@ from stockade.datapath.contract import ApplyFailed, Datapath, DeviceName, RuleHi
 from stockade.datapath.simulated.conntrack import Tcp
 from stockade.datapath.simulated.datapath import SimulatedDatapath
 from stockade.model.flow import DropReason, FlowEvent, Packet
-from stockade.model.host_view import HostView
 from stockade.model.ids import NetworkInterfaceId
-from stockade.model.rule import CidrPeer
 from stockade.policy.compile import compile_host
 from stockade.policy.entries import HostPolicy, RuleSetId
 
@@ -87,22 +85,6 @@ def attach_all(bench: Bench, policy: HostPolicy) -> None:
         bench.datapath.attach(endpoint, bench.device(endpoint))
 
 
-def only_version_4(seen: HostView) -> HostView:
-    """Without rules for IPv6 blocks: what cannot come cannot be let in, and the kernel keeps no such rule."""
-    groups = {
-        name: replace(
-            each,
-            rules=tuple(
-                rule
-                for rule in each.rules
-                if not isinstance(rule.peer, CidrPeer) or isinstance(rule.peer.cidr, IPv4Network)
-            ),
-        )
-        for name, each in seen.groups.items()
-    }
-    return replace(seen, groups=groups)
-
-
 def test_a_fresh_datapath_enforces_nothing_and_has_seen_nothing(bench: Bench) -> None:
     assert bench.datapath.observe() == HostPolicy()
     counters = bench.datapath.counters()
@@ -122,7 +104,7 @@ def test_applying_the_same_policy_again_does_nothing(bench: Bench) -> None:
 
 def test_every_policy_of_a_history_is_observed_as_applied(bench: Bench) -> None:
     for seen in random_history(Random("contract"), length=12):
-        policy = compile_host(only_version_4(seen))
+        policy = compile_host(seen)
         bench.datapath.apply(policy)
         assert bench.datapath.observe() == policy
 

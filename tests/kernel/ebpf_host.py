@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -35,9 +35,14 @@ from stockade.model.ids import NetworkInterfaceId
 
 T = TypeVar("T")
 PUBLIC_POOL = IPv4Network("198.18.0.0/16")
+PUBLIC_POOL6 = IPv6Network("2001:db8:5c::/48")
 WORLD_NETWORK = IPv4Network("192.168.1.0/24")
+WORLD_NETWORK6 = IPv6Network("fd99:1::/64")
 WORKSTATION = IPv4Address("192.168.1.130")
 HOST_ADDRESS = IPv4Address("192.168.1.1")
+WORKSTATION6, HOST_ADDRESS6 = IPv6Address("fd99:1::130"), IPv6Address("fd99:1::1")
+ROUTER6 = IPv6Address("fe80::1")
+"""The next hop of every guest over IPv6; the programs answer for it as for any other address."""
 UPLINK = "uplink0"
 QUIET_S = 0.3
 """How long to wait for what must not come."""
@@ -109,8 +114,10 @@ class Place:
     netns: int
     _open: list[socket.socket] = field(default_factory=list)
 
-    def open_socket(self, kind: int, bind: tuple[str, int] | None = None) -> socket.socket:
-        made = namespaces.socket_in(self.netns, socket.AF_INET, kind)
+    def open_socket(self, kind: int, bind: tuple[str, int] | None = None, family: int = 4) -> socket.socket:
+        """`family` matters where there is no address to bind to."""
+        version = family if bind is None else ip_address(bind[0]).version
+        made = namespaces.socket_in(self.netns, socket.AF_INET if version == 4 else socket.AF_INET6, kind)
         self._open.append(made)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if bind is not None:
@@ -119,19 +126,25 @@ class Place:
         return made
 
     def listen(self, port: int) -> socket.socket:
-        server = self.open_socket(socket.SOCK_STREAM, ("0.0.0.0", port))
+        """By whatever address and family."""
+        server = self.open_socket(socket.SOCK_STREAM, family=6)
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        server.bind(("::", port))
         server.listen(64)
         return server
 
     def accept(self, listening: socket.socket) -> tuple[socket.socket, str]:
         """The next connection, and the address it comes from."""
-        made, (source, _) = listening.accept()
+        made, (source, *_) = listening.accept()
         self._open.append(made)
         made.settimeout(LOUD_S)
-        return made, source
+        return made, source.removeprefix("::ffff:")
 
     def connect(self, address: str, port: int, timeout: float = LOUD_S, source_port: int = 0) -> socket.socket:
-        client = self.open_socket(socket.SOCK_STREAM, ("0.0.0.0", source_port) if source_port else None)
+        version = ip_address(address).version
+        client = self.open_socket(socket.SOCK_STREAM, family=version)
+        if source_port:
+            client.bind(("" if version == 4 else "::", source_port))
         client.settimeout(timeout)
         client.connect((address, port))
         return client
@@ -159,6 +172,8 @@ class Place:
 
         `patience`: more, where the neighbour entry is still waiting for an answer that was dropped.
         """
+        if ip_address(address).version == 6:
+            return self._ping6(address, patience)
         probe = namespaces.in_netns(
             self.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         )
@@ -177,6 +192,24 @@ class Place:
                 return True
         return False
 
+    def _ping6(self, address: str, patience: float) -> bool:
+        probe = namespaces.in_netns(
+            self.netns, lambda: socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        )
+        self._open.append(probe)
+        probe.settimeout(patience)
+        identifier = (0x6C00 | (id(probe) >> 4 & 0xFF)).to_bytes(2, "big")
+        probe.sendto(bytes([128, 0, 0, 0]) + identifier + b"\0\1stockade", (address, 0))
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            try:
+                answer, (source, *_) = probe.recvfrom(2048)
+            except TimeoutError:
+                return False
+            if source == address and answer[0] == 129 and answer[4:6] == identifier:
+                return True
+        return False
+
     def close(self) -> None:
         for each in self._open:
             each.close()
@@ -191,6 +224,7 @@ class Guest(Place):
     device: DeviceName
     address: IPv4Address
     mac: str
+    address6: IPv6Address | None = None
 
     def delete_device(self) -> None:
         """What an instance's root can do at any time."""
@@ -215,6 +249,7 @@ class EbpfHost:
                 "site": "test",
                 "pins": self._bpffs / "test",
                 "public_pool": PUBLIC_POOL,
+                "public_pool6": PUBLIC_POOL6,
                 "services_namespace": top / "services.netns",
                 "uplinks": (UPLINK,) if uplink else (),
                 "fault": fault,
@@ -260,6 +295,7 @@ class EbpfHost:
         attach: bool = True,
         interface: NetworkInterfaceId | None = None,
         index: int | None = None,
+        address6: str | None = None,
     ) -> Guest:
         """A guest with the interface of this number, policed before it is up. `index`: what its device gets."""
         netns = namespaces.new_netns()
@@ -270,6 +306,7 @@ class EbpfHost:
             device=device,
             address=IPv4Address(address),
             mac=mac_of(number),
+            address6=None if address6 is None else IPv6Address(address6),
         )
         with Netlink(self.netns) as route:
             if index is None:
@@ -286,6 +323,9 @@ class EbpfHost:
             index = links.index_of(route, "eth0")
             links.add_address(route, index, IPv4Interface((address, IPv4Network(network).prefixlen)))
             links.add_route(route, IPv4Network("0.0.0.0/0"), index)
+            if address6 is not None:
+                links.add_address(route, index, IPv6Interface(address6))
+                links.add_route(route, IPv6Network("::/0"), index, gateway=ROUTER6)
         self.guests.append(guest)
         return guest
 
@@ -296,12 +336,15 @@ class EbpfHost:
             links.set_up(route, UPLINK)
             index = links.index_of(route, UPLINK)
             links.add_address(route, index, IPv4Interface((HOST_ADDRESS, WORLD_NETWORK.prefixlen)))
+            links.add_address(route, index, IPv6Interface((HOST_ADDRESS6, WORLD_NETWORK6.prefixlen)))
         with Netlink(world.netns) as route:
             links.set_up(route, "lo")
             links.set_up(route, "eth0")
             index = links.index_of(route, "eth0")
             links.add_address(route, index, IPv4Interface((WORKSTATION, WORLD_NETWORK.prefixlen)))
             links.add_route(route, PUBLIC_POOL, index, gateway=HOST_ADDRESS)
+            links.add_address(route, index, IPv6Interface((WORKSTATION6, WORLD_NETWORK6.prefixlen)))
+            links.add_route(route, PUBLIC_POOL6, index, gateway=HOST_ADDRESS6)
         return world
 
     def close(self) -> None:

@@ -22,12 +22,14 @@ from stockade.linux import links
 from stockade.linux.netlink import Netlink
 from stockade.model.flow import DropReason, FlowEvent, Gate, Packet, Verdict
 from stockade.model.ids import NetworkInterfaceId
-from stockade.model.ports import ICMP, TCP, UDP
+from stockade.model.ports import ICMP, ICMPV6, TCP, UDP
 from stockade.policy.entries import HostPolicy
 
+MEMORY = ("flows_tcp", "flows_other", "flows6_tcp", "flows6_other", "candidates", "datagrams")
+"""What the programs remember of packets."""
 TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7
 UNLIMITED = 0xFFFFFFFF
-IPV4 = 0x0800
+ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 NOBODYS_MAC = "02:00:00:00:00:02"
 
 
@@ -56,16 +58,23 @@ def ruling(verdict: Verdict) -> Ruling:
 
 def frame(packet: Packet, source_mac: str, destination_mac: str, flags: Tcp = Tcp.SYN) -> bytes:
     """The packet as an Ethernet frame, with every checksum right."""
+    macs = bytes.fromhex((destination_mac + source_mac).replace(":", ""))
+    return macs + ETHERTYPES[packet.source.version].to_bytes(2, "big") + ip_packet(packet, flags)
+
+
+def ip_packet(packet: Packet, flags: Tcp = Tcp.SYN) -> bytes:
+    """What stands behind the Ethernet header."""
     payload = _payload(packet, flags)
     addresses = packet.source.packed + packet.destination.packed
+    if packet.source.version == 6:
+        return struct.pack("!IHBB", 6 << 28, len(payload), packet.protocol, 64) + addresses + payload
     ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, packet.protocol, 0) + addresses
-    ip = ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:]
-    macs = bytes.fromhex((destination_mac + source_mac).replace(":", ""))
-    return macs + IPV4.to_bytes(2, "big") + ip + payload
+    return ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:] + payload
 
 
 def _payload(packet: Packet, flags: Tcp) -> bytes:
     pseudo = packet.source.packed + packet.destination.packed
+    icmp = ICMP if packet.source.version == 4 else ICMPV6
     match packet.protocol:
         case protocol if protocol == TCP:
             body = struct.pack("!HHIIBBHHH", packet.source_port, packet.port, 1, 0, 0x50, flags.value, 64240, 0, 0)
@@ -73,9 +82,9 @@ def _payload(packet: Packet, flags: Tcp) -> bytes:
         case protocol if protocol == UDP:
             body = struct.pack("!HHHH", packet.source_port, packet.port, 16, 0) + b"stockade"
             return _with_checksum(body, 6, pseudo + struct.pack("!HH", UDP, len(body)))
-        case protocol if protocol == ICMP:
+        case protocol if protocol == icmp:
             body = struct.pack("!HHHH", packet.port, 0, packet.source_port, 1) + b"stockade"
-            return _with_checksum(body, 2, b"")
+            return _with_checksum(body, 2, b"" if icmp == ICMP else pseudo + struct.pack("!II", len(body), ICMPV6))
         case _:
             return b"stockade" * 2
 
@@ -88,25 +97,17 @@ class KernelJudge:
     """A host whose endpoints have devices that lead nowhere, so that packets can only be judged."""
 
     def __init__(self) -> None:
-        self.host = EbpfHost()
+        self.host = EbpfHost(settings={"event_limit": UNLIMITED})
         self.macs: dict[NetworkInterfaceId, str] = {}
         self.told: list[FlowEvent] = []
         self._devices: dict[NetworkInterfaceId, int] = {}
         self._maps: dict[str, Map] = self.host.run(self._open_maps)
         self._gateway = self.host.run(lambda: self._link(self.host.settings.gateway_peer))
         self._programs = self.host.datapath._kernel.programs  # no door leads to them: only tests run them by hand
-        self.host.run(self._lift_event_limit)
 
     def _open_maps(self) -> dict[str, Map]:
         pins = self.host.settings.pins
-        return {name: Map(name, syscall.open_pinned(str(pins / name))) for name in ("host", "flows_tcp", "flows_other")}
-
-    def _lift_event_limit(self) -> None:
-        """An endpoint may tell so much in a moment; here it is to tell everything."""
-        key = layout.NUMBER.pack(0)
-        raw = self._maps["host"].get(key)
-        assert raw is not None
-        self._maps["host"].put(key, layout.HOST.pack(*layout.HOST.unpack(raw)[:-1], UNLIMITED))
+        return {name: Map(name, syscall.open_pinned(str(pins / name))) for name in MEMORY}
 
     @staticmethod
     def _link(name: str) -> links.Link:
@@ -167,9 +168,10 @@ class KernelJudge:
         self.host.run(self._forget_flows)
 
     def _forget_flows(self) -> None:
-        for name in ("flows_tcp", "flows_other"):
-            for key in list(self._maps[name]):
-                self._maps[name].remove(key)
+        for table in self._maps.values():
+            table.remove_all([key for key, _ in table.items()])
+        usages = self.host.datapath._target._kernel.shared["usages"].memory
+        usages[:] = bytes(len(usages))
 
     def _run(self, packet: Packet, sender: NetworkInterfaceId | None, flags: Tcp) -> int:
         if sender is None:

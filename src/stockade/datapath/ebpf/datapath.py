@@ -48,9 +48,6 @@ from stockade.policy.entries import HostPolicy
 GRACE_S = 0.05
 """For how long a packet may still hold what a step has replaced. Programs run for microseconds."""
 
-EVENT_LIMIT = 500
-"""Flow events of one endpoint in 67 ms."""
-
 SWEEP_S = 1.0
 """How often flows that nobody waits for any more are forgotten."""
 
@@ -333,7 +330,7 @@ class EbpfDatapath:
         return layout.HOST.pack(
             *(pool.network_address.packed, pool.netmask.packed, made.gateway, made.services),
             *(bytes.fromhex(made.gateway_mac.replace(":", "")), bytes.fromhex(made.services_mac.replace(":", ""))),
-            EVENT_LIMIT,
+            settings.event_limit,
             pool6.network_address.packed if pool6 is not None else bytes(16),
             pool6.netmask.packed if pool6 is not None else bytes(16),
             settings.allowance,

@@ -20,6 +20,7 @@ class EbpfSettings:
     `public_pool6`: where interfaces have the IPv6 addresses by which outsiders may meet them; None: nobody may.
     `flows_tcp`, `flows_other`: room for flows over IPv4, and as much over IPv6.
     `allowance`: flows of one endpoint, tracked and untracked each.
+    `event_limit`: flow events of one endpoint in 67 ms.
     `strict_icmp_errors`: an error about a flow needs a rule that lets it in.
     `fault`: "", or a deliberately faulty build ("antispoof", "ingress") that the demo must catch.
     """
@@ -35,6 +36,7 @@ class EbpfSettings:
     public_pool6: IPv6Network | None = None
     allowance: int = 32_768
     strict_icmp_errors: bool = False
+    event_limit: int = 500
     fault: str = ""
 
     @property
