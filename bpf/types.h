@@ -429,6 +429,7 @@ union layouts {
 	enum endpoint_flags endpoint_flags;
 	enum gate_flags gate_flags;
 	enum adopted adopted;
+	enum drop_reason drop_reason;
 };
 
 #endif
