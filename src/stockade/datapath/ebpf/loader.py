@@ -69,7 +69,7 @@ class ObjectSpec:
     maps: Mapping[str, MapSpec]
     programs: Mapping[str, ProgramSpec]
     license: str
-    types: TypeInfo
+    types: TypeInfo | None
 
     def resized(self, sizes: Mapping[str, int]) -> "ObjectSpec":
         """The same with other numbers of entries in some maps."""
@@ -158,7 +158,8 @@ class _Reader:
 
     def spec(self) -> ObjectSpec:
         license_section = self._sections[self._index("license")]
-        types = read_type_info(self._sections[self._index(".BTF")].data)
+        described = self._index(".BTF")
+        types = read_type_info(self._sections[described].data) if described >= 0 else None
         maps = {spec.name: spec for spec in self._maps()}
         programs = {}
         for index, section in enumerate(self._sections):
@@ -258,7 +259,7 @@ def _text_at(strings: bytes, offset: int) -> str:
 def load_programs(spec: ObjectSpec, maps: Mapping[str, int]) -> dict[str, int]:
     """Descriptors of all programs of the spec, using these map descriptors. Nothing stays open on failure."""
     # Side by side: verifying is most of the time that a start takes, and the kernel does it on every core.
-    types = syscall.load_btf(spec.types.data)
+    types = None if spec.types is None else syscall.load_btf(spec.types.data)
     try:
         with ThreadPoolExecutor(max_workers=len(spec.programs), thread_name_prefix="load") as threads:
             loading = {
@@ -268,12 +269,13 @@ def load_programs(spec: ObjectSpec, maps: Mapping[str, int]) -> dict[str, int]:
                     spec.license,
                     name,
                     program.kind,
-                    function_types(program, types, spec.types),
+                    None if types is None else function_types(program, types, spec),
                 )
                 for name, program in spec.programs.items()
             }
     finally:
-        os.close(types)
+        if types is not None:
+            os.close(types)
     refused = next((one.exception() for one in loading.values() if one.exception() is not None), None)
     if refused is not None:
         for one in loading.values():
@@ -283,10 +285,11 @@ def load_programs(spec: ObjectSpec, maps: Mapping[str, int]) -> dict[str, int]:
     return {name: one.result() for name, one in loading.items()}
 
 
-def function_types(program: ProgramSpec, loaded: int, types: TypeInfo) -> syscall.FunctionTypes:
-    """Which type each function of the program has, in the description with this descriptor."""
+def function_types(program: ProgramSpec, description: int, spec: ObjectSpec) -> syscall.FunctionTypes:
+    """Which type each function of the program has, in the object's description as loaded under this descriptor."""
+    numbers = spec.types.functions if spec.types is not None else {}
     return syscall.FunctionTypes(
-        loaded, tuple((start // _INSTRUCTION, types.functions[name]) for start, name in program.functions)
+        description, tuple((start // _INSTRUCTION, numbers[name]) for start, name in program.functions)
     )
 
 
