@@ -188,14 +188,24 @@ def test_an_endpoint_that_is_not_attached_has_no_service_address(bench: Bench) -
         bench.datapath.service_address(STRANGER)
 
 
-def test_a_revoke_refuses_new_flows_and_leaves_open_ones(bench: Bench) -> None:
+def test_a_revoke_refuses_new_flows_and_leaves_tracked_ones(bench: Bench) -> None:
     attach_all(bench, mary())
     bench.datapath.apply(mary())
-    bench.send(VISIT.packet, None)
-    bench.datapath.apply(mary("apache"))
+    assert bench.send(CALL.packet, WEB).reason is DropReason.NONE
+    bench.datapath.apply(mary("tomcat"))
+    assert bench.send(back(CALL.packet), APP, ANSWER).reason is DropReason.NONE
+    other = replace(CALL.packet, source_port=40_001)
+    assert bench.send(other, WEB).reason is DropReason.NO_INGRESS_RULE
+
+
+def test_a_revoke_cuts_what_everybody_might(bench: Bench) -> None:
+    attach_all(bench, mary())
+    bench.datapath.apply(mary())
+    assert bench.send(VISIT.packet, None).reason is DropReason.NONE
     assert bench.send(answer(VISIT.packet), WEB, ANSWER).reason is DropReason.NONE
-    other = replace(VISIT.packet, source_port=40_001)
-    assert bench.send(other, None).reason is DropReason.NO_INGRESS_RULE
+    bench.datapath.apply(mary("apache"))
+    assert bench.send(answer(VISIT.packet), WEB, ANSWER).reason is DropReason.NO_INGRESS_RULE
+    assert bench.send(VISIT.packet, None).reason is DropReason.NO_INGRESS_RULE
 
 
 def test_a_policy_with_a_dangling_rule_set_is_refused_and_the_old_one_stands(bench: Bench) -> None:
@@ -242,6 +252,11 @@ def test_events_tell_a_new_flow_once_and_each_drop(bench: Bench) -> None:
     assert opened.packet == replace(VISIT.packet, destination=answer(VISIT.packet).source)
     assert [(each.passed, each.reason) for each in dropped] == [(False, DropReason.NO_INGRESS_RULE)] * 2
     assert dropped[0].packet.port == 22
+
+
+def back(asked: Packet) -> Packet:
+    """What comes back from where it went."""
+    return Packet(asked.destination, asked.source, asked.protocol, asked.source_port, asked.port)
 
 
 def answer(asked: Packet) -> Packet:

@@ -375,10 +375,10 @@ def mutated(frame: bytes, at: int, value: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("at", "value", "reason"),
     [
-        (12, b"\x86\xdd", DropReason.UNSUPPORTED),  # IPv6
+        (12, b"\x86\xdd", DropReason.MALFORMED),  # not what the frame says it is
         (12, b"\x81\x00", DropReason.UNSUPPORTED),  # VLAN
         (12, b"\x88\xcc", DropReason.UNSUPPORTED),  # LLDP
-        (14, b"\x46", DropReason.UNSUPPORTED),  # IP options
+        (14, b"\x46", DropReason.OPTIONS),
         (14, b"\x44", DropReason.MALFORMED),  # header shorter than a header
         (14, b"\x65", DropReason.MALFORMED),  # version 6 in an IPv4 frame
         (16, b"\xff\xff", DropReason.MALFORMED),  # longer than the frame
