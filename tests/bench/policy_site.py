@@ -1,8 +1,8 @@
 """The two sides of "authorize until enforced": a real site with 1,000 interfaces' worth of policy, and moto's server.
 
 Both are filled by the same calls of the same client: 120 groups of 8 rules. The site then has 1,000 interfaces in
-them, which no API call makes without 1,000 instances: they are written into its state while it is down, and their
-policy waits in the kernel for devices that never come.
+240 sets of one to three of them, which no API call makes without 1,000 instances: they are written into its state
+while it is down, and their policy waits in the kernel for devices that never come.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from stockade.service import network_interfaces
 from stockade.store.cache import Cache
 from stockade.store.sqlite.store import SqliteStore
 
-GROUPS, RULES, INTERFACES = 120, 8, 1000
+GROUPS, RULES, SETS, INTERFACES = 120, 8, 240, 1000
 _FIRST_NUMBER = 1_000_000
 
 
@@ -114,6 +114,7 @@ async def _write_interfaces(state: Path, groups: list[str]) -> None:
     subnet = next((each for each in cache.resources.subnets.values() if each.vpc == vpc.id), None)
     block = subnet.cidr if subnet else vpc.cidr
     chance = Random(7)
+    sets = [chance.sample(own, chance.choice((1, 2, 3))) for _ in range(SETS)]
     for number in range(INTERFACES):
         interface = NetworkInterface(
             id=NetworkInterfaceId(f"eni-{_FIRST_NUMBER + number:08x}"),
@@ -124,7 +125,7 @@ async def _write_interfaces(state: Path, groups: list[str]) -> None:
             host=THIS_HOST,
             mac=mac_of(_FIRST_NUMBER + number),
             addresses=(block[2000 + number],),
-            groups=tuple(each.id for each in chance.sample(own, chance.choice((1, 1, 2, 3)))),
+            groups=tuple(each.id for each in sets[number % SETS]),
         )
         await cache.commit(network_interfaces.guards_of_new(interface), network_interfaces.created(interface))
     await cache.close()
