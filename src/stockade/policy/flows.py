@@ -141,7 +141,7 @@ def _flow_of(view: HostView, memory: Memory, now: float, reading: Reading, sende
     if sender is not None:
         key = _key(packet, reading.query, asks, view.interfaces[sender].vpc)
         flow = memory.flows.get(key)
-        if flow is not None and now < flow.until:
+        if flow is not None and now <= flow.until:
             if flow.initiator is not None and flow.initiator.interface == sender and not flow.by_public:
                 return Found(key, flow, by_initiator=True)
             if flow.responder.interface == sender:
@@ -154,7 +154,7 @@ def _flow_of(view: HostView, memory: Memory, now: float, reading: Reading, sende
     seen = _translated(packet, own, receiver, way[1])
     key = _key(seen, reading.query, asks, receiver.vpc)
     flow = memory.flows.get(key)
-    if flow is None or now >= flow.until or flow.responder.interface != receiver.id or not flow.by_public:
+    if flow is None or now > flow.until or flow.responder.interface != receiver.id or not flow.by_public:
         return None
     initiator = None if flow.initiator is None else flow.initiator.interface
     return Found(key, flow, by_initiator=True) if initiator == sender else None
@@ -196,7 +196,7 @@ def _remember(
     )
     key = _key(seen, reading.query, True, receiver.vpc)
     old = memory.flows.get(key)
-    if old is not None and now < old.until and not old.shut:
+    if old is not None and now <= old.until and not old.shut:
         if old.parties == flow.parties:  # the same asked for again
             renewed = replace(old, initiator=flow.initiator, responder=flow.responder, source=flow.source)
             return verdict, _kept(view, memory, now, key, renewed)
@@ -315,8 +315,9 @@ def _error_about(view: HostView, strict: bool, flow: Flow, by_initiator: bool, r
         if side is None or (side.tracked and not strict):
             continue
         own = view.interfaces[side.interface]
-        towards = Direction.EGRESS if side is flow.initiator else Direction.INGRESS
-        peer = _peer(view, flow, towards)
+        peer = _peer(view, flow, Direction.EGRESS if side is flow.initiator else Direction.INGRESS)
+        if direction is Direction.EGRESS:  # asked about a destination, so about whoever has it
+            peer = Party(peer.address, groups_at(view, own.vpc, peer.address))
         if direction is Direction.INGRESS and by_router:
             peer = Party(reading.packet.source, frozenset())
         hops.append(ask_gate(view, own, direction, reading.packet, peer))
