@@ -36,6 +36,8 @@ from stockade.service.flows import Flows
 from stockade.service.images import Images
 from stockade.service.instances import Instances
 from stockade.service.key_pairs import KeyPairs
+from stockade.service.membership import Interfaces
+from stockade.service.prefix_lists import PrefixLists
 from stockade.service.probing import Probing
 from stockade.service.rules import Rules
 from stockade.service.security_groups import SecurityGroups
@@ -62,6 +64,8 @@ def services_of(cell: Cell) -> Services:
         key_pairs=KeyPairs(cell),
         tags=Tags(cell),
         vpcs=Vpcs(cell),
+        interfaces=Interfaces(cell),
+        prefix_lists=PrefixLists(cell),
     )
 
 

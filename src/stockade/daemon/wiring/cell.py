@@ -30,6 +30,8 @@ from stockade.service.flows import Flows
 from stockade.service.images import Images
 from stockade.service.instances import Instances
 from stockade.service.key_pairs import KeyPairs
+from stockade.service.membership import Interfaces
+from stockade.service.prefix_lists import PrefixLists
 from stockade.service.probing import Probing
 from stockade.service.rules import Rules
 from stockade.service.security_groups import SecurityGroups
@@ -149,6 +151,8 @@ def _services(cell: Cell, accounts: Accounts) -> Services:
         key_pairs=KeyPairs(cell),
         tags=Tags(cell),
         vpcs=Vpcs(cell),
+        interfaces=Interfaces(cell),
+        prefix_lists=PrefixLists(cell),
     )
 
 
@@ -159,6 +163,7 @@ def _cell_settings(settings: Settings) -> CellSettings:
         default_vpc=IPv4Network(settings["network.default_vpc"]),
         classic=IPv4Network(settings["network.classic"]),
         public_pool=settings.public_pool,
+        ipv6_pool=settings.ipv6_pool,
         dns_suffix=settings["network.dns_suffix"],
         image_alias=settings["images.alias"],
         image_unknown=settings["images.unknown"],
