@@ -20,7 +20,7 @@ from stockade.api.aws.auth.authenticate import Authenticator, AuthRules
 from stockade.api.aws.gateway import Gateway
 from stockade.api.aws.registry import Services
 from stockade.api.http import FrontDoor, FrontSettings, listen
-from stockade.api.native.app import Native
+from stockade.api.native.app import Native, NativeServices
 from stockade.api.native.counters import Counters
 from stockade.api.native.health import Health
 from stockade.feed.contract import ViewStream
@@ -36,6 +36,9 @@ from stockade.service.flows import Flows
 from stockade.service.images import Images
 from stockade.service.instances import Instances
 from stockade.service.key_pairs import KeyPairs
+from stockade.service.membership import Interfaces
+from stockade.service.prefix_lists import PrefixLists
+from stockade.service.probing import Probing
 from stockade.service.rules import Rules
 from stockade.service.security_groups import SecurityGroups
 from stockade.service.tags import Tags
@@ -61,6 +64,8 @@ def services_of(cell: Cell) -> Services:
         key_pairs=KeyPairs(cell),
         tags=Tags(cell),
         vpcs=Vpcs(cell),
+        interfaces=Interfaces(cell),
+        prefix_lists=PrefixLists(cell),
     )
 
 
@@ -129,7 +134,8 @@ class World:
     def _native(self) -> Any:
         accounts, answers, flows = self.services.accounts, Answers(self.cell), Flows(self.cell, self.feed.flow_log)
         usage = Usage(self.cell, self.feed.hit_log)
-        return Native(accounts, self.authenticator, lambda: self.health, self.counters, answers, flows, usage).app()
+        services = NativeServices(accounts, answers, flows, usage, Probing(self.cell, self.feed.probe))
+        return Native(services, self.authenticator, lambda: self.health, self.counters).app()
 
 
 class ReportingHost:

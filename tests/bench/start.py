@@ -5,23 +5,16 @@ real programs; moto counts until it answers its first DescribeRegions. Memory is
 process of each, two seconds after that.
 """
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import ProxyHandler, Request, build_opener
 
 from bench.harness import Options, Report, interleaved, run
+from bench.moto_server import answers
 from netns.site import TestSite, build_micro
 
 _SETTLE_S = 2.0
-_MOTO_PORT = 5000
-_DEADLINE_S = 60.0
 
 
 def measure(options: Options) -> Report:
@@ -41,8 +34,8 @@ def measure(options: Options) -> Report:
     def moto() -> float:
         with _site() as host:
             began = time.perf_counter()
-            with _moto(host) as process:
-                _answers(host)
+            with moto(host) as process:
+                answers(host)
                 took = time.perf_counter() - began
                 time.sleep(_SETTLE_S)
                 memory["moto"].append(sum(map(_pss_mib, _family(process.pid))))
@@ -68,42 +61,6 @@ def _site() -> Iterator[TestSite]:
         site.stockade("down")
     finally:
         site.end()
-
-
-@contextmanager
-def _moto(host: TestSite) -> Iterator["subprocess.Popen[bytes]"]:
-    """moto's server as its users start it, in the same host namespace."""
-    program = Path(sys.executable).with_name("moto_server")
-    with subprocess.Popen(
-        ["nsenter", f"--net=/run/netns/{host.netns}", str(program), "-H", "127.0.0.1", "-p", str(_MOTO_PORT)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def _answers(host: TestSite) -> None:
-    """Return when moto has answered one EC2 call."""
-    opener = build_opener(ProxyHandler({}))
-    query = b"Action=DescribeRegions&Version=2016-11-15"
-    headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/ec2/aws4_request, Signature=x"}
-
-    def ask() -> bool:
-        request = Request(f"http://127.0.0.1:{_MOTO_PORT}/", query, headers)
-        with suppress(URLError, ConnectionError), opener.open(request, timeout=30) as answer:
-            return bool(answer.status == 200)
-        return False
-
-    deadline = time.monotonic() + _DEADLINE_S
-    while not host.inside(ask):
-        if time.monotonic() > deadline:
-            raise TimeoutError("moto did not answer")
-        time.sleep(0.01)
 
 
 def _family(pid: int) -> list[int]:

@@ -49,9 +49,9 @@ def rule(**changed: Any) -> dict[str, Any]:
             "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange.",
         ),
         (
-            rule(IpRanges=[], PrefixListIds=[{"PrefixListId": "pl-1"}]),
+            rule(IpRanges=[], PrefixListIds=[{"PrefixListId": "pl-01234567"}]),
             "InvalidPrefixListID.NotFound",
-            "The prefix list ID 'pl-1' does not exist",
+            "The prefix list ID 'pl-01234567' does not exist",
         ),
         (
             rule(IpRanges=[], UserIdGroupPairs=[{"GroupId": ABSENT_GROUP}]),
@@ -139,8 +139,13 @@ def test_a_group_in_use_stays(ec2: Any, group: str) -> None:
         ({"MinCount": 0}, "InvalidParameterValue", "Value (0) for parameter minCount is invalid."),
         ({"MinCount": 1001, "MaxCount": 1001}, "InstanceLimitExceeded", "Your quota allows for "),
         ({"DryRun": True}, "DryRunOperation", "Request would have succeeded, but DryRun flag is set."),
-        ({"Ipv6AddressCount": 1}, "UnsupportedOperation", "The parameter Ipv6AddressCount of RunInstances"),
-        ({"NetworkInterfaces": [{"DeviceIndex": 0}]}, "UnsupportedOperation", "The parameter NetworkInterfaces"),
+        ({"Ipv6AddressCount": 1}, "InvalidParameterCombination", "The subnet has no IPv6 CIDR block"),
+        ({"NetworkInterfaces": [{"DeviceIndex": 0}] * 2}, "UnsupportedOperation", "Instances with several network"),
+        (
+            {"NetworkInterfaces": [{"DeviceIndex": 1}]},
+            "UnsupportedOperation",
+            "The parameter NetworkInterface.DeviceInd",
+        ),
         ({"MetadataOptions": {"HttpTokens": "required"}}, "UnsupportedOperation", "The parameter MetadataOptions"),
         ({"DisableApiTermination": True}, "UnsupportedOperation", "The parameter DisableApiTermination"),
         ({"UserData": "x" * 20000}, "InvalidParameterValue", "User data is limited to 16384 bytes"),

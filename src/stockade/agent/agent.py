@@ -24,7 +24,7 @@ from stockade.agent.policy_loop import Compile, PolicyHealth, PolicyLoop
 from stockade.agent.probe import Prober
 from stockade.agent.serial import SerialCalls
 from stockade.agent.uplink import Uplink
-from stockade.agent.view_file import ViewFile
+from stockade.agent.view_file import BootFile, ViewFile
 from stockade.datapath.contract import Counters, Datapath
 from stockade.feed.contract import ViewStream
 from stockade.instances.contract import InstanceDriver
@@ -45,20 +45,23 @@ class Agent:
         datapath: Datapath,
         driver: InstanceDriver,
         compile_view: Compile,
-        run_directory: Path,
+        directory: Path,
         hostname: Hostname,
         on_view: Callable[[HostView], None] = lambda _view: None,
         is_own_device: IsOwn = lambda _name: False,
         gateway: str = "",
+        boot: str = "",
     ) -> None:
         """`on_view` hears every view before it is applied: names and metadata must be right before a start.
 
         `gateway` is the device by which packets from outside come in, for probes.
+        `directory`, root's alone, keeps the last view; `boot` is the kernel's id of this boot.
         """
         self._datapath = datapath
         self._calls = SerialCalls("datapath")
         self._uplink = Uplink()
-        self._kept = ViewFile(run_directory / "view", host)
+        self._kept = ViewFile(directory / "view", host)
+        self._boot = BootFile(directory / "boot", boot)
         self._on_view = on_view
         self._devices = DeviceLoop(datapath, self._calls, is_own_device)
         self._policy = PolicyLoop(
@@ -120,9 +123,12 @@ class Agent:
     async def restore(self) -> int:
         """Enforce what was enforced when the last agent of this host ended, and police its instances again.
 
-        Before any control process is there. Returns how many instances run.
+        Before any control process is there. After a reboot what is left of instances is cleared away: none runs, and
+        the control process asks for them again. Returns how many instances run.
         """
         await self._policy.restore()
+        if self._boot.note():
+            await self._instances.remove_all()
         return await self._instances.adopt_running(self._policy.view)
 
     def start(self) -> None:
@@ -170,6 +176,7 @@ class Agent:
             await self._devices.release()
             await self._instances.remove_all()
             self._kept.remove()
+            self._boot.remove()
         self._instances.close()
         self._calls.close()
 

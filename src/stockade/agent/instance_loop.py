@@ -114,8 +114,10 @@ class InstanceLoop:
 
     def view_changed(self, view: HostView) -> None:
         """A newer view is there; before the first one nothing is launched and nothing removed."""
-        self._view = view
-        self._wake.set()
+        before, self._view = self._view, view
+        # Rules and members are no business of instances: a change of a rule is not a reason to look at them all.
+        if before is None or before.instances is not view.instances or before.interfaces is not view.interfaces:
+            self._wake.set()
 
     def look_again(self) -> None:
         """Something on the host changed (a device went): do not wait for the next look."""

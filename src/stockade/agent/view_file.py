@@ -1,7 +1,8 @@
 """The last view this host enforced, kept so that an agent can restore it with no control process in sight.
 
 A whole view, then the frames since; written before a revision is acknowledged, so what is restored is never
-older than what was promised. It lies in the run directory: it must outlive the process, not the kernel.
+older than what was promised. It lies beside the state and outlives process and kernel: after a power cut devices
+that somebody else starts are policed before any control process is there.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from stockade.model.host_view import Frame, HostView, ViewItem, apply_frame
 from stockade.model.ids import HostId
 from stockade.model.plain import from_plain, to_plain
 
+AGENT_FILES = ("view", "view.new", "boot")
 _MAX_FRAMES = 256  # then the file is written anew; bounds both its size and the time to read it
 
 
@@ -57,8 +59,31 @@ class ViewFile:
         fresh = self._path.with_suffix(".new")
         with open(fresh, "w", encoding="utf-8", opener=_private) as file:
             file.write(_line(whole_frame(view)))
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(fresh, self._path)
         self._frames = 0
+
+
+class BootFile:
+    """Which boot of the kernel this host's agent last lived in."""
+
+    def __init__(self, path: Path, boot: str) -> None:
+        self._path = path
+        self._boot = boot
+
+    def note(self) -> bool:
+        """Whether the kernel is another one than when this was last asked; from here on it is not."""
+        try:
+            former = self._path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            former = self._boot
+        with open(self._path, "w", encoding="ascii", opener=_private) as file:
+            file.write(self._boot)
+        return former != self._boot
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
 
 
 def whole_frame(view: HostView) -> Frame:

@@ -29,6 +29,7 @@ from stockade import __version__
 from stockade.agent.journal import FileJournal, read_journal
 from stockade.agent.status import MOST_IMPAIRED, AuditCounts, HostStatus, Phase, allowances
 from stockade.agent.undo import undo
+from stockade.agent.view_file import AGENT_FILES
 from stockade.daemon import preflight, privileges
 from stockade.daemon.attendant import Attendant, Attends
 from stockade.daemon.down import own_of
@@ -115,18 +116,21 @@ class _Life:
         prepare_state(settings.state_directory, user)
 
         journal = FileJournal(self._site.journal)
-        adopted = any(thing.kind not in ("process", PLACE) for thing in journal.present)
+        # Of a view that is kept the host may have been rebooted: devices of others are policed by it again.
+        kept = (settings.agent_directory / "view").exists()
+        adopted = kept or any(thing.kind not in ("process", PLACE) for thing in journal.present)
         if adopted:
             self._ending.keep = True  # until this start has succeeded
         stack.callback(self._leave, journal)
         journal.making(*(HostObject(PLACE, str(place)) for place in settings.own_places))
+        journal.making(*(HostObject("file", str(settings.agent_directory / name)) for name in AGENT_FILES))
 
         # Exec'ed before our own slow imports: both processes load what they need at the same time.
         attendant = Attendant(settings, self._site, listener, journal=journal, user=user)
         stack.push_async_callback(attendant.stop)
 
         # Interrupted or not, the thread makes the host whole; only then can it be taken away again.
-        making = asyncio.create_task(asyncio.to_thread(_make_host, settings, self._site, journal, self._build.fault))
+        making = asyncio.create_task(asyncio.to_thread(_make_host, settings, journal, self._build.fault))
         stack.push_async_callback(self._unmake_host, making)
         host = await asyncio.shield(making)
         self._tell(host.kernel, time.monotonic() - began)
@@ -249,7 +253,7 @@ class _Life:
         os.close(lock)
 
 
-def _make_host(settings: Settings, site: Site, journal: FileJournal, fault: str) -> "Host":
+def _make_host(settings: Settings, journal: FileJournal, fault: str) -> "Host":
     from stockade.daemon.wiring.host import make_host  # noqa: PLC0415 - slow to import, see _start
 
-    return make_host(settings, site, journal, fault)
+    return make_host(settings, journal, fault)

@@ -135,7 +135,12 @@ class Settings:
     @property
     def own_places(self) -> tuple[Path, ...]:
         """Beside the run directory, where what instances and images leave behind may be removed."""
-        return self.state_directory / "instances", self.images_directory
+        return self.state_directory / "instances", self.images_directory, self.agent_directory
+
+    @property
+    def agent_directory(self) -> Path:
+        """What the agent keeps from one boot to the next: the last enforced view."""
+        return self.state_directory / "agent"
 
     @property
     def pins(self) -> Path:

@@ -3,7 +3,6 @@
 /run/<site>/            0755 root
   agent                 pid and start time of the agent, locked while it lives
   journal               what was made on the host
-  view                  the last enforced view
   credentials.json      endpoint and admin key, 0600, owned by who called sudo
   log                   of `up -d`
 """
@@ -190,8 +189,8 @@ def caller_ids() -> tuple[int, int]:
 def prepare_state(directory: Path, user: int) -> None:
     """A directory of our own in which the control process (`user`) may write, and touch nothing of root's.
 
-    Sticky, so that it cannot rename what the agent keeps beside the database (images, instances); and those are
-    made here, so that it cannot make them first, as links to wherever it wants root to write.
+    Sticky, so that it cannot rename what the agent keeps beside the database (images, instances, its last view); and
+    those are made here, so that it cannot make them first, as links to wherever it wants root to write.
     """
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     about = directory.stat()
@@ -219,8 +218,8 @@ def prepare_state(directory: Path, user: int) -> None:
     directory.chmod(0o1771)
 
 
-_OF_THE_AGENT = ("images", "instances")
-_OURS = ("state.db", "images", "instances", "stockade.log")
+_OF_THE_AGENT = ("images", "instances", "agent")
+_OURS = ("state.db", "stockade.log", *_OF_THE_AGENT)
 _RUN_FILES = frozenset(
     ("agent", "journal", "journal.new", "view", "view.new", "credentials.json", "credentials.new", "log")
 ) | {"services", "runtime"}  # the services namespace's name, the container runtime's state

@@ -164,13 +164,6 @@ class AttributeFixed(Refused):
 
 
 @dataclass(eq=False)
-class SeveralInterfaces(Refused):
-    """What concerns one interface was asked of an instance that has several."""
-
-    instance: str
-
-
-@dataclass(eq=False)
 class BlockAssociated(Conflict):
     """The network or subnet has a block of this kind, or others still use the one it has."""
 

@@ -9,10 +9,10 @@ and the list of parts; a comparison passes over the parts that both versions sha
 happened before, and versions may be read by any number of threads.
 """
 
-from collections.abc import Hashable, ItemsView, Iterable, Iterator, Mapping
+from collections.abc import Hashable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from itertools import chain, compress, count, islice
 from operator import is_not
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -92,6 +92,9 @@ class PersistentMap(Mapping[K, V]):
     def items(self) -> ItemsView[K, V]:
         return _Items(self)
 
+    def values(self) -> ValuesView[V]:
+        return _Values(self)
+
     def __repr__(self) -> str:
         return f"PersistentMap({dict(self.items())!r})"
 
@@ -117,6 +120,15 @@ class _Items(ItemsView[K, V]):
 
     def __iter__(self) -> Iterator[tuple[K, V]]:
         return chain.from_iterable(part.items() for part in self._mapping._parts)
+
+
+class _Values(ValuesView[V]):
+    """The same."""
+
+    _mapping: PersistentMap[Any, V]
+
+    def __iter__(self) -> Iterator[V]:
+        return chain.from_iterable(part.values() for part in self._mapping._parts)
 
 
 def changed_keys(before: Mapping[K, V], after: Mapping[K, V]) -> Iterator[K]:

@@ -78,6 +78,7 @@ class Neighbour:
     claims: frozenset[MacAddress]
     target: Address | None
     hop_limit: int = 255
+    packet: Packet | None = None  # as ICMPv6 like any other, which it is where nobody is a neighbour
 
 
 Dissected: TypeAlias = Reading | Neighbour | DropReason
@@ -151,7 +152,8 @@ def _ipv6(body: bytes, mac: MacAddress) -> Dissected:
     packet = Packet(IPv6Address(body[8:24]), IPv6Address(body[24:40]), following)
     if following == ICMPV6 and length >= 8 and rest[0] in NEIGHBOUR_TYPES and not (fragment and fragment.low):
         torn = body[6] == FRAGMENT_HEADER  # it may not be in parts (RFC 6980)
-        return _neighbour_message(packet.source, rest[: 8 if torn else length], body[7], mac)
+        message = Packet(packet.source, packet.destination, ICMPV6, _number(rest, 0, 2))
+        return _neighbour_message(message, rest[: 8 if torn else length], body[7], mac)
     return _transport(packet, rest, length, fragment, mac)
 
 
@@ -256,7 +258,7 @@ def _arp(body: bytes, mac: MacAddress) -> Dissected:
     return Neighbour(kind, mac, IPv4Address(body[14:18]), frozenset({_mac(body[8:14])}), IPv4Address(body[24:28]))
 
 
-def _neighbour_message(sender: Address, message: bytes, hop_limit: int, mac: MacAddress) -> Neighbour:
+def _neighbour_message(packet: Packet, message: bytes, hop_limit: int, mac: MacAddress) -> Neighbour:
     """Target and the sender's link-layer addresses, where the message has them."""
     kind = message[0]
     target = IPv6Address(message[8:24]) if kind in (SOLICITS, ADVERTISES) and len(message) >= 24 else None
@@ -267,7 +269,7 @@ def _neighbour_message(sender: Address, message: bytes, hop_limit: int, mac: Mac
         if options[0] == wanted and options[1] == 1:
             claims.add(_mac(options[2:8]))
         options = options[options[1] * 8 :]
-    return Neighbour(kind, mac, sender, frozenset(claims), target, hop_limit)
+    return Neighbour(kind, mac, packet.source, frozenset(claims), target, hop_limit, packet)
 
 
 def _mac(octets: bytes) -> MacAddress:

@@ -8,23 +8,25 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Protocol
 
-from stockade.model.addresses import EVERYWHERE_V4, Cidr
+from stockade.model import ports
+from stockade.model.addresses import EVERYWHERE_V4, EVERYWHERE_V6, Cidr
 from stockade.model.errors import ParametersConflict
 from stockade.model.flow import Gate, Hop
-from stockade.model.host_view import HostView, ViewGroup
+from stockade.model.host_view import HostView, ViewGroup, ViewInterface
 from stockade.model.ids import SecurityGroupId
 from stockade.model.resources import Resources
-from stockade.model.rule import Direction, Rule
+from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, PrefixListPeer, Rule
 from stockade.model.security_group import DEFAULT_NAME
 from stockade.model.traffic import Traffic
 from stockade.policy.questions.expectations import Expectation, read_expectations
 from stockade.policy.questions.explain import Explanation, GateAnswer, Lacks
 from stockade.policy.questions.matrix import open_traffic
 from stockade.policy.questions.reach import At, Outside, Reach, Reachability, Side, Tried
+from stockade.policy.questions.tracking import Tracking, tracking_at
 from stockade.service.caller import Caller
-from stockade.service.cell import Cell
+from stockade.service.cell import CellSettings
 from stockade.service.directory import Directory, Named
 from stockade.service.imagined import Imagination
 from stockade.service.whole_view import whole_view
@@ -39,7 +41,7 @@ class Remedy:
     group: SecurityGroupId
     direction: Direction
     traffic: Traffic
-    peer: Cidr | SecurityGroupId
+    peer: Peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,11 @@ class NearRule:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredHop:
-    """What one gate said. `rules` None: no rule was asked."""
+    """What one gate said. `rules` None: no rule was asked. `tracking` of what a rule let through."""
 
     hop: Hop
     rules: tuple[NearRule, ...] | None
+    tracking: Tracking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,15 @@ class Answer:
         if self.explanation is None:
             return ()
         gates = {gate.hop: gate for gate in self.explanation.gates}
-        return tuple(AnsweredHop(hop, _near_rules(gates.get(hop))) for hop in self.explanation.verdict.hops)
+        return tuple(
+            AnsweredHop(hop, _near_rules(gates.get(hop)), self._tracking(hop)) for hop in self.explanation.verdict.hops
+        )
+
+    def _tracking(self, hop: Hop) -> Tracking | None:
+        if not hop.rule or hop.interface is None or self.shown is None:
+            return None
+        direction = Direction.EGRESS if hop.gate is Gate.EGRESS else Direction.INGRESS
+        return tracking_at(self.view, self.view.interfaces[hop.interface], direction, self.shown.packet)
 
 
 def _near_rules(gate: GateAnswer | None) -> tuple[NearRule, ...] | None:
@@ -110,10 +121,22 @@ def _near_rules(gate: GateAnswer | None) -> tuple[NearRule, ...] | None:
     )
 
 
+class Known(Protocol):
+    """What is asked about: a cell, or what a file describes."""
+
+    @property
+    def resources(self) -> Resources:
+        """Everything there is."""
+
+    @property
+    def settings(self) -> CellSettings:
+        """Of these the regions."""
+
+
 class Answers:
     """Use cases of questions. Nothing here changes anything."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Known) -> None:
         self._cell = cell
 
     @property
@@ -141,10 +164,19 @@ class Answers:
         """The world and every group that has members, each asked about each: parties, and answers row by row."""
         directory = self.directory(caller)
         groups = [directory.named(group.name, group) for group in directory.groups()]
-        parties = [Named("0.0.0.0/0", (Outside(EVERYWHERE_V4),)), *(one for one in groups if one.sides)]
-        return parties, await self.ask(
-            caller, [Question(source, to, traffic) for source in parties for to in parties[1:]]
-        )
+        members = [one for one in groups if one.sides]
+        parties = [*self._worlds(traffic, members), *members]
+        return parties, await self.ask(caller, [Question(source, to, traffic) for source in parties for to in members])
+
+    def _worlds(self, traffic: Traffic, groups: Sequence[Named]) -> list[Named]:
+        """Everybody outside, by family: over IPv6 only where some member can be met over it."""
+        interfaces = self._cell.resources.interfaces
+        sides = [side for group in groups for side in group.sides if isinstance(side, At)]
+        six = any(address.version == 6 for side in sides for address in interfaces[side.interface].addresses)
+        blocks: list[Cidr] = [] if traffic.protocol == ports.ICMPV6 and six else [EVERYWHERE_V4]
+        if six and traffic.protocol != ports.ICMP:
+            blocks.append(EVERYWHERE_V6)
+        return [Named(str(block), (Outside(block),)) for block in blocks]
 
     async def test(self, caller: Caller, document: Any) -> list[tuple[Expectation, Answer]]:
         """Each expectation of a test file with what was found. Raises InvalidInput."""
@@ -214,25 +246,26 @@ def _remedy(question: Question, view: HostView, explanation: Explanation) -> Rem
     closed = next((gate for gate in explanation.gates if gate.hop.reason is not None), None)
     if closed is None or closed.hop.interface is None:
         return None
-    own = view.interfaces[closed.hop.interface].groups
-    group = _telling(view, own)
+    own = view.interfaces[closed.hop.interface]
+    group = _telling(view, own.groups)
     if group is None:
         return None
     direction = Direction.EGRESS if closed.hop.gate is Gate.EGRESS else Direction.INGRESS
     side = question.destination if direction is Direction.EGRESS else question.source
-    return Remedy(group, direction, question.traffic, _peer(view, side, closed))
+    return Remedy(group, direction, question.traffic, _peer(view, side, closed, own))
 
 
-def _peer(view: HostView, side: Named, closed: GateAnswer) -> Cidr | SecurityGroupId:
+def _peer(view: HostView, side: Named, closed: GateAnswer, own: ViewInterface) -> Peer:
+    if side.prefix_list is not None:
+        return PrefixListPeer(side.prefix_list.id)
     for one in side.sides:
         if isinstance(one, Outside):
-            return one.block
-    if side.group is not None and side.group.id in closed.peer.groups:
-        return side.group.id
-    group = _telling(view, tuple(sorted(closed.peer.groups)))
+            return CidrPeer(one.block)
+    group = side.group.id if side.group is not None and side.group.id in closed.peer.groups else None
+    group = group or _telling(view, tuple(sorted(closed.peer.groups)))
     if group is not None:
-        return group
-    return ip_network(closed.peer.address)
+        return GroupPeer(group, own.account)
+    return CidrPeer(ip_network(closed.peer.address))
 
 
 def _telling(view: HostView, groups: Sequence[SecurityGroupId]) -> SecurityGroupId | None:

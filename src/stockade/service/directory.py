@@ -9,28 +9,36 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import TypeAlias
 
 from stockade.model.addresses import Address, Cidr
 from stockade.model.errors import ParameterInvalid
 from stockade.model.ids import AccountId, NetworkInterfaceId, SecurityGroupId, VpcId
 from stockade.model.network_interface import NetworkInterface
+from stockade.model.prefix_list import PrefixList
 from stockade.model.resources import Resources
 from stockade.model.security_group import SecurityGroup
 from stockade.policy.questions.reach import At, Outside, Side
 from stockade.service.caller import Caller
 
 _ADDRESS = re.compile(r"[0-9a-fA-F:.]*[.:][0-9a-fA-F:.]*(/\d+)?")
-_ID_START = re.compile(r"(i|sg|eni)-[0-9a-f]+")
+_ID_START = re.compile(r"(i|sg|eni|pl)-[0-9a-f]+")
 MOST_LISTED = 8
+
+Thing: TypeAlias = NetworkInterface | SecurityGroup | PrefixList
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a name stands for. `group` is set when it is a group's: then the sides are its members, maybe none."""
+    """What a name stands for. `group` is set when it is a group's: then the sides are its members, maybe none.
+
+    `prefix_list` is set when it is one's: then the sides are its blocks.
+    """
 
     text: str
     sides: tuple[Side, ...]
     group: SecurityGroup | None = None
+    prefix_list: PrefixList | None = None
 
 
 class Directory:
@@ -51,7 +59,9 @@ class Directory:
             more = f", and {len(may_be) - MOST_LISTED} more" if len(may_be) > MOST_LISTED else ""
             raise ParameterInvalid(parameter, text, f"It may be {', '.join(may_be[:MOST_LISTED])}{more}.")
         if not found:
-            raise ParameterInvalid(parameter, text, "No instance, group or interface of yours is called that.")
+            raise ParameterInvalid(
+                parameter, text, "No instance, group, interface or prefix list of yours is called that."
+            )
         return self.named(text, found[0])
 
     def find_group(self, parameter: str, text: str) -> SecurityGroup:
@@ -65,8 +75,10 @@ class Directory:
         assert isinstance(group, SecurityGroup)
         return group
 
-    def named(self, text: str, thing: NetworkInterface | SecurityGroup) -> Named:
+    def named(self, text: str, thing: Thing) -> Named:
         """The sides of a thing that was found."""
+        if isinstance(thing, PrefixList):
+            return Named(text, tuple(Outside(block) for block in thing.cidrs), prefix_list=thing)
         if isinstance(thing, NetworkInterface):
             return Named(text, (At(thing.id),))
         return Named(text, tuple(At(one.id) for one in self._resources.members_of(thing.id)), thing)
@@ -132,23 +144,27 @@ class Directory:
         shares = classic is not None and self._caller.account.platform.value == "classic"
         return self._resources.owner_of(classic.id, address) if classic is not None and shares else None
 
-    def _by_id(self, text: str) -> list[NetworkInterface | SecurityGroup]:
+    def _by_id(self, text: str) -> list[Thing]:
         return [one for one in self._everything() if text in _ids(one)]
 
-    def _by_name(self, text: str) -> list[NetworkInterface | SecurityGroup]:
+    def _by_name(self, text: str) -> list[Thing]:
         return [one for one in self._everything() if text in self._names(one)]
 
-    def _by_start(self, text: str) -> list[NetworkInterface | SecurityGroup]:
+    def _by_start(self, text: str) -> list[Thing]:
         if not _ID_START.fullmatch(text):
             return []
         return [one for one in self._everything() if any(id.startswith(text) for id in _ids(one))]
 
-    def _everything(self) -> Iterator[NetworkInterface | SecurityGroup]:
+    def _everything(self) -> Iterator[Thing]:
         yield from self.groups()
         yield from self.interfaces()
+        yield from (one for one in self._resources.prefix_lists.values() if self._is_listed(one))
 
-    def _names(self, thing: NetworkInterface | SecurityGroup) -> tuple[str | None, ...]:
-        if isinstance(thing, SecurityGroup):
+    def _is_listed(self, one: PrefixList) -> bool:
+        return self.sees_account(one.account) and one.region == self._caller.region
+
+    def _names(self, thing: Thing) -> tuple[str | None, ...]:
+        if isinstance(thing, SecurityGroup | PrefixList):
             return thing.name, self._tag(thing.id)
         return (self._tag(thing.id), self._tag(thing.instance) if thing.instance else None)
 
@@ -156,17 +172,19 @@ class Directory:
         tags = self._resources.tags.get(resource)
         return tags.tags.get("Name") if tags is not None else None
 
-    def _described(self, thing: NetworkInterface | SecurityGroup) -> str:
+    def _described(self, thing: Thing) -> str:
+        if isinstance(thing, PrefixList):
+            return f"{thing.id} (prefix list {thing.name}, account {thing.account})"
         if isinstance(thing, SecurityGroup):
             return f"{thing.id} (group {thing.name}, account {thing.account})"
         return f"{thing.instance or thing.id} ({thing.addresses[0]}, account {thing.account})"
 
 
-def _is_group(thing: NetworkInterface | SecurityGroup) -> bool:
+def _is_group(thing: Thing) -> bool:
     return isinstance(thing, SecurityGroup)
 
 
-def _ids(thing: NetworkInterface | SecurityGroup) -> tuple[str, ...]:
-    if isinstance(thing, SecurityGroup) or thing.instance is None:
+def _ids(thing: Thing) -> tuple[str, ...]:
+    if isinstance(thing, SecurityGroup | PrefixList) or thing.instance is None:
         return (thing.id,)
     return (thing.id, thing.instance)

@@ -26,13 +26,16 @@ class Imagination:
         self._made = 0
 
     def member_of(self, group: SecurityGroup) -> At:
-        """An interface in this group alone, with a private and a public address."""
+        """An interface in this group alone, with a private and a public address, and IPv6 if its network has."""
         vpc = self._resources.vpcs[group.vpc]
         address = vpc.cidr.broadcast_address - 1
         while (vpc.number, address) in self._taken:
             address -= 1
         self._taken.add((vpc.number, address))
         self._made += 1
+        addresses: tuple[Address, ...] = (address,)
+        if vpc.ipv6 is not None:
+            addresses = (address, vpc.ipv6.broadcast_address - self._made)
         id = NetworkInterfaceId(f"imagined-{self._made}")
         made = ViewInterface(
             id=id,
@@ -42,11 +45,12 @@ class Imagination:
             classic=vpc.is_classic,
             network=vpc.cidr,
             mac=mac_of(0),
-            addresses=(address,),
+            addresses=addresses,
             groups=(group.id,),
             public=PUBLIC.network_address + self._made,
             source_dest_check=True,
             instance=None,
+            public6=vpc.ipv6 is not None,
         )
         self.view = replace(self.view, interfaces={**self.view.interfaces, id: made})
         return At(id)

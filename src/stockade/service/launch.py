@@ -62,7 +62,8 @@ class LaunchRequest:
     ipv6_count: int | None = None
     """None: one if the subnet has IPv6."""
     ipv6: tuple[IPv6Address, ...] = ()
-    source_dest_check: bool = True
+    associate_public: bool | None = None
+    """None: as the subnet does."""
     tracking: ConnectionTracking = DEFAULT_TRACKING
     client_token: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -158,7 +159,6 @@ class Launches:
             addresses=(address, *self._ipv6(request, place, number)),
             groups=tuple(id for id, _ in instance.groups_at_launch),
             public=public,
-            source_dest_check=request.source_dest_check,
             instance=instance.id,
             tracking=request.tracking,
         )
@@ -260,8 +260,9 @@ class Launches:
             private = self._addresses.private(place.vpc, place.subnet, count)
         else:
             private = [self._check_chosen(request.private_address, request, place)]
-        public = self._addresses.public(self._cell.settings.public_pool, len(private)) if place.has_public else []
-        enough = min(len(private), len(public) if place.has_public else len(private))
+        wanted = place.has_public if request.associate_public is None else request.associate_public
+        public = self._addresses.public(self._cell.settings.public_pool, len(private)) if wanted else []
+        enough = min(len(private), len(public) if wanted else len(private))
         if enough < request.min_count:
             short_of = self._cell.settings.public_pool if enough < len(private) else place.vpc.cidr
             raise AddressesExhausted(str(short_of))

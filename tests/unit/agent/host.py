@@ -176,6 +176,7 @@ class FakeHost:
     directory: Path
     driver: FakeDriver = field(default_factory=FakeDriver)
     datapath: RecordingDatapath | None = None
+    boot: str = "first"
 
     def __post_init__(self) -> None:
         self.datapath = self.datapath or RecordingDatapath(self.driver.log)
@@ -184,7 +185,8 @@ class FakeHost:
             datapath=self.datapath,
             driver=self.driver,
             compile_view=Compiler(),
-            run_directory=self.directory,
+            directory=self.directory,
+            boot=self.boot,
             hostname=lambda interface: f"ip-{interface.number}",
         )
         self.stream = ScriptedStream()

@@ -251,6 +251,28 @@ async def test_a_restarted_agent_enforces_again_and_adopts_without_any_control_p
     await second.stop()
 
 
+async def test_after_a_reboot_policy_is_restored_first_and_instances_are_launched_again(tmp_path: Path) -> None:
+    first = FakeHost(tmp_path)
+    assert await first.agent.restore() == 0
+    first.agent.start()
+    stream = first.attend()
+    stream.down.put_nowait(whole(1, group(80), *machine(1)))
+    await stream.until_seen(ONE, Observed.RUNNING)
+    await first.stop()
+
+    second = FakeHost(tmp_path, boot="second")
+    second.driver.states[ONE] = Observed.GONE  # what lies on the disk, and no process
+    assert await second.agent.restore() == 0
+    assert machine(1)[0].id in second.datapath.observe().endpoints
+    assert second.driver.log == ["stop i-00000001", "destroy i-00000001"]
+    second.agent.start()
+    again = second.attend()
+    again.down.put_nowait(whole(1, group(80), *machine(1)))
+    await again.until_seen(ONE, Observed.RUNNING)
+    assert Observed.GONE not in {status.observed for status in again.statuses}
+    await second.stop()
+
+
 async def test_the_next_stream_hears_every_state_again(host: FakeHost) -> None:
     stream = host.attend()
     stream.down.put_nowait(whole(1, group(80), *machine(1)))

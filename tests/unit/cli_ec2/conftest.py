@@ -20,6 +20,7 @@ class Request:
     path: str
     host: str
     fields: dict[str, str]
+    cut: str | None = None
 
 
 @dataclass
@@ -65,7 +66,7 @@ def service() -> Iterator[Scripted]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             fields = dict(parse_qsl(body, keep_blank_values=True, strict_parsing=True))
-            scripted.requests.append(Request(self.path, self.headers["Host"], fields))
+            scripted.requests.append(Request(self.path, self.headers["Host"], fields, self.headers["x-stockade-cut"]))
             status, document = scripted.answers.pop(0)
             self.send_response(status)
             self.send_header("Content-Length", str(len(document.encode())))

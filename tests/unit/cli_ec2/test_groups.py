@@ -234,3 +234,14 @@ def test_main_is_quiet_about_what_it_was_not_asked(service, environment, capsys:
     service.will_answer("DescribeSecurityGroups", "<securityGroupInfo/>")
     assert main("/some/where/ec2-describe-group", []) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_revoke_may_ask_to_end_live_connections(service, tool: Callable) -> None:
+    for _ in range(2):
+        service.will_answer("RevokeSecurityGroupIngress", RETURN)
+    rule = ("-P", "tcp", "-p", "22", "-s", "0.0.0.0/0")
+    assert tool("ec2-revoke", "apache", *rule, "--cut").status == 0
+    assert tool("ec2-revoke", "apache", *rule).status == 0
+    assert [request.cut for request in service.requests] == ["true", None]
+    assert sent(service, 0) == sent(service, 1)
+    assert "Unknown option '--cut'" in tool("ec2-authorize", "apache", *rule, "--cut").err

@@ -1,10 +1,10 @@
 import asyncio
 import socket
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 
 import pytest
 
-from stockade.instances.network.askers import NOBODY, PacketAllowance, Places, asker_of, service_address6
+from stockade.instances.network.askers import PacketAllowance, Places, asker_of
 from stockade.instances.network.datagrams import DatagramServer, Reply, Source
 
 ONE, TWO = IPv4Address("100.65.0.1"), IPv4Address("100.65.0.2")
@@ -23,10 +23,12 @@ class Clock:
     [
         ("100.65.0.1", "100.65.0.1"),
         ("100.65.128.1", "100.65.0.1"),  # by the network's own name for the resolver
-        ("fd00:ec2:0:1::6441:1", "100.65.0.1"),
-        ("fd00:ec2:0:1::6441:8001", "100.65.0.1"),
-        ("fd00:ec2:0:1::a00:1", "0.0.0.0"),  # no endpoint's number
-        ("fd00:ec2:0:2::6441:1", "0.0.0.0"),
+        ("fd00:ec2:0:1::1:1", "100.65.0.1"),
+        ("fd00:ec2:0:1::1:8001", "100.65.0.1"),
+        ("fd00:ec2:0:1::3f:3fff", "100.127.63.255"),
+        ("fd00:ec2:0:1::40:1", "0.0.0.0"),  # no endpoint's number
+        ("fd00:ec2:0:1:1::1:1", "0.0.0.0"),
+        ("fd00:ec2:0:2::1:1", "0.0.0.0"),
         ("::1", "0.0.0.0"),
         ("fe80::1%eth0", "0.0.0.0"),
         ("192.168.128.1", "192.168.128.1"),
@@ -34,12 +36,6 @@ class Clock:
 )
 def test_an_asker_is_the_same_whichever_way_it_comes(source: str, asker: str) -> None:
     assert asker_of(source) == IPv4Address(asker)
-
-
-def test_the_ipv6_service_address_carries_the_same_number() -> None:
-    assert service_address6(ONE) == IPv6Address("fd00:ec2:0:1::6441:1")
-    assert asker_of(str(service_address6(ONE))) == ONE
-    assert asker_of(str(service_address6(NOBODY))) == NOBODY
 
 
 def test_places_are_bounded_for_all_and_for_one() -> None:

@@ -98,5 +98,20 @@ def test_addresses_are_found_by_any_of_them_and_by_instance_in_the_askers_networ
     assert made.owner_of(FIRST, IPv6Address("fd00:1::2")) is None
 
 
+def test_answers_follow_addresses_that_go_from_one_to_another() -> None:
+    datapath = Datapath()
+    datapath.attached = {ONE.id: FIRST, TWO.id: SECOND}
+    made = services(datapath, ONE, TWO)
+    public = IPv4Address("198.18.0.1")
+    taken = interface(2, public=public, addresses=(IPv4Address("10.0.0.9"),))
+    for items in ((ONE, taken), (interface(1, public=None), taken)):  # told one after the other
+        made.view_changed(view(*items))
+        assert made.private_of(FIRST, public) == IPv4Address("10.0.0.9")
+    assert made.addresses_of(FIRST, IPv4Address("10.0.0.2")) == ()
+    assert made.private_of(FIRST, IPv4Address("198.18.0.2")) is None
+    made.view_changed(view(ONE))
+    assert made.private_of(FIRST, public) == IPv4Address("10.0.0.1")
+
+
 def test_an_instance_is_called_by_its_private_name() -> None:
     assert services(Datapath()).hostname(ONE) == "ip-10-0-0-1.stockade.internal"

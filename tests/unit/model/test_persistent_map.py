@@ -26,6 +26,7 @@ def test_a_next_version_has_the_changes_and_the_earlier_one_has_not(
     assert before == entries
     assert after == expected
     assert (len(after), list(after), dict(after.items())) == (len(expected), list(expected), expected)
+    assert list(after.values()) == list(expected.values())
     assert sorted(changed_keys(before, after)) == differing(entries, expected)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from stockade.model.addresses import parse_cidr
 from stockade.model.errors import ParameterInvalid, ParametersConflict
-from stockade.model.rule import Direction
+from stockade.model.rule import CidrPeer, Direction, GroupPeer
 from stockade.model.traffic import parse_traffic
 from stockade.service.answers import Answer, Answers
 from stockade.service.caller import Caller
@@ -70,16 +70,20 @@ async def test_the_remedy_names_the_closed_group_and_the_telling_peer(
     groups = {group.name: group.id for group in await SecurityGroups(cell).describe(vera)}
     remedy = (await explain(cell, vera, "web1", "app1", "tcp/22")).remedy
     assert remedy is not None
-    assert (remedy.group, remedy.peer, remedy.direction) == (groups["app"], groups["web"], IN)
+    assert (remedy.group, remedy.peer, remedy.direction) == (
+        groups["app"],
+        GroupPeer(groups["web"], vera.account.id),
+        IN,
+    )
     remedy = (await explain(cell, vera, "198.51.100.0/24", "web1", "tcp/22")).remedy
     assert remedy is not None
-    assert (remedy.group, str(remedy.peer)) == (groups["web"], "198.51.100.0/24")
+    assert (remedy.group, remedy.peer) == (groups["web"], CidrPeer(parse_cidr("198.51.100.0/24")))
 
 
 async def test_what_the_remedy_says_opens_the_gate(cell: Cell, vera: Caller, office: dict[str, str]) -> None:
     remedy = (await explain(cell, vera, "app1", "web1", "tcp/443")).remedy
-    assert remedy is not None and isinstance(remedy.peer, str)
-    request = RuleRequest(6, remedy.traffic.low, remedy.traffic.high, GroupRef(id=remedy.peer))
+    assert remedy is not None and isinstance(remedy.peer, GroupPeer)
+    request = RuleRequest(6, remedy.traffic.low, remedy.traffic.high, GroupRef(id=remedy.peer.group))
     await Rules(cell).authorize(vera, GroupRef(id=remedy.group), remedy.direction, [request])
     assert (await explain(cell, vera, "app1", "web1", "tcp/443")).reach.all_pass
 

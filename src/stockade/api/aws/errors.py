@@ -19,6 +19,8 @@ _KINDS = {
     "vpc": ("InvalidVpcID.Malformed", 'Invalid id: "{}" (expecting "vpc-...")'),
     "subnet": ("InvalidSubnetID.Malformed", 'Invalid id: "{}" (expecting "subnet-...")'),
     "key": ("InvalidKeyPair.Format", 'Invalid id: "{}" (expecting "key-...")'),
+    "eni": ("InvalidNetworkInterfaceID.Malformed", 'Invalid id: "{}" (expecting "eni-...")'),
+    "pl": ("InvalidPrefixListId.Malformed", 'Invalid id: "{}" (expecting "pl-...")'),
 }
 _NOT_FOUND = {
     "sgr": ("InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '{}' does not exist"),
@@ -29,6 +31,7 @@ _NOT_FOUND = {
     "vpc": ("InvalidVpcID.NotFound", "The vpc ID '{}' does not exist"),
     "eni": ("InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{}' does not exist"),
     "key": ("InvalidKeyPair.NotFound", "The key pair ID '{}' does not exist"),
+    "pl": ("InvalidPrefixListID.NotFound", "The prefix list ID '{}' does not exist"),
 }
 _LIMITS = {
     "instances": ("InstanceLimitExceeded", "Your quota allows for {room} more running instance(s). "
@@ -38,6 +41,9 @@ _LIMITS = {
                         "been reached."),
     "groups_per_interface": ("SecurityGroupsPerInterfaceLimitExceeded", "The maximum number of security groups per "
                              "interface has been reached."),
+    "prefix_lists": ("PrefixListQuotaExceeded", "The maximum number of prefix lists has been reached."),
+    "entries_per_prefix_list": ("PrefixListMaxEntriesExceeded", "The number of entries would exceed the maximum "
+                                "entries of the prefix list."),
     "tags": ("TagLimitExceeded", "The maximum number of Tags for a resource has been reached."),
 }  # fmt: skip
 
@@ -65,6 +71,10 @@ def _malformed(error: errors.IdMalformed) -> Fault:
 
 
 def _not_found(error: errors.ResourceNotFound) -> Fault:
+    for kind in ("vpc", "subnet"):
+        if error.id.startswith(f"{kind}-cidr-assoc-"):
+            code = f"Invalid{kind.capitalize()}CidrBlockAssociationID.NotFound"
+            return Fault(code, f"The {kind} CIDR block association ID '{error.id}' does not exist")
     code, text = _NOT_FOUND.get(error.id.partition("-")[0], ("InvalidID", "The ID '{}' is not valid"))
     return Fault(code, text.format(error.id))
 
@@ -170,6 +180,13 @@ def _quota(error: errors.QuotaExceeded) -> Fault:
     return Fault("ResourceLimitExceeded", f"The maximum number of {error.name} has been reached.")
 
 
+def _block_associated(error: errors.BlockAssociated) -> Fault:
+    if error.by:
+        said = f"The CIDR block {error.block} of {error.id} is in use by: {', '.join(error.by)}"
+        return Fault("DependencyViolation", said)
+    return Fault("InvalidParameterValue", f"{error.id} has an IPv6 CIDR block already: {error.block}")
+
+
 def _parameter_invalid(error: errors.ParameterInvalid) -> Fault:
     why = f" {error.why}" if error.why else ""
     return Fault("InvalidParameterValue", f"Value ({error.text}) for parameter {error.name} is invalid.{why}")
@@ -215,6 +232,24 @@ _TABLE: dict[type, Callable[[Any], Fault]] = {
         "InsufficientFreeAddressesInSubnet", f"There are not enough free addresses in {e.pool} to satisfy the request."
     ),
     errors.QuotaExceeded: _quota,
+    errors.CapacityExceeded: lambda e: Fault(
+        "StockadeCapacityExceeded",
+        f"A host could not hold this policy: it needs {e.need} entries of the table {e.table}, which has room for "
+        f"{e.room}. Nothing was changed.",
+    ),
+    errors.PrefixListInUse: lambda e: Fault(
+        "DependencyViolation", f"The prefix list {e.id} is in use by: {', '.join(e.groups)}"
+    ),
+    errors.PrefixListVersionMismatch: lambda e: Fault(
+        "PrefixListVersionMismatch", "The prefix list has the incorrect version number."
+    ),
+    errors.AttributeFixed: lambda e: Fault(
+        "UnsupportedInstanceAttribute", f"The attribute '{e.name}' of '{e.id}' cannot be modified."
+    ),
+    errors.BlockAssociated: _block_associated,
+    errors.AdminOnly: lambda e: Fault(
+        "UnauthorizedOperation", f"You are not authorized to perform this operation. {e.what} are the operator's.", 403
+    ),
     errors.TokenReused: lambda e: Fault(
         "IdempotentParameterMismatch", "The client token you have provided is associated with other request parameters."
     ),

@@ -19,7 +19,10 @@ from stockade.api.aws.actions import (  # noqa: F401 - importing a module regist
     identity,
     images,
     instances,
+    ipv6_blocks,
     key_pairs,
+    network_interfaces,
+    prefix_lists,
     rules,
     security_groups,
     tags,
@@ -97,7 +100,7 @@ class Gateway:
         """Never raises, except when cancelled."""
         progress = _Progress(self._new_request_id())
         try:
-            with calling(_wait_of(request)) as call:
+            with calling(_wait_of(request), _cut_of(request)) as call:
                 document = await self._document(request, progress)
             return self._say(progress, 200, "OK", document, _told(call))
         except Fault as fault:
@@ -233,6 +236,16 @@ def _wait_of(request: HttpRequest) -> float | None:
     if not 0.0 <= seconds <= LONGEST_WAIT_S:
         raise Fault("InvalidParameterValue", f"x-stockade-wait: '{text}' is not on, off or up to 60 seconds")
     return seconds
+
+
+def _cut_of(request: HttpRequest) -> bool:
+    """Whether the live flows that the change concerns are to be judged anew."""
+    text = (request.header("x-stockade-cut") or "").strip().lower()
+    if text in {"", "off", "false", "no"}:
+        return False
+    if text in {"on", "true", "yes"}:
+        return True
+    raise Fault("InvalidParameterValue", f"x-stockade-cut: '{text}' is neither true nor false")
 
 
 def _told(call: Call) -> tuple[tuple[str, str], ...]:

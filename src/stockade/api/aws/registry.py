@@ -16,6 +16,8 @@ from stockade.service.caller import Caller
 from stockade.service.images import Images
 from stockade.service.instances import Instances
 from stockade.service.key_pairs import KeyPairs
+from stockade.service.membership import Interfaces
+from stockade.service.prefix_lists import PrefixLists
 from stockade.service.rules import Rules
 from stockade.service.security_groups import SecurityGroups
 from stockade.service.tags import Tags
@@ -34,6 +36,8 @@ class Services:
     key_pairs: KeyPairs
     tags: Tags
     vpcs: Vpcs
+    interfaces: Interfaces
+    prefix_lists: PrefixLists
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""POST /_stockade/explain: a question about the rules, answered for the account that signs it."""
+"""POST /_stockade/explain, matrix, test: questions about the rules, answered for the account that signs it."""
+
+from collections.abc import Sequence
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -6,41 +8,50 @@ from starlette.responses import JSONResponse, Response
 from stockade.api.aws.auth.authenticate import Authenticator
 from stockade.api.aws.errors import fault_of
 from stockade.api.aws.wire.faults import Fault
-from stockade.api.native.callers import body_of, identify, object_of, text_of
+from stockade.api.native.app import NativeServices
+from stockade.api.native.callers import body_of, flag_of, identify, object_of, text_of
 from stockade.api.native.documents import Documents, verdict_of
+from stockade.api.native.probe_documents import MODES, probe_document, test_document, tests_document
 from stockade.model.errors import StockadeError
 from stockade.model.resources import Resources
 from stockade.model.traffic import parse_traffic
-from stockade.service.answers import Answers
+from stockade.service.answers import Answer
 from stockade.service.caller import Caller
 from stockade.service.directory import Named
-from stockade.service.flows import RECENT, Flows
-from stockade.service.usage import Usage
+from stockade.service.flows import RECENT
+from stockade.service.probing import ProbedAnswer
 
 
 class AnswerRoutes:
     """Each takes a JSON object and answers one."""
 
-    def __init__(self, answers: Answers, flows: Flows, usage: Usage, authenticator: Authenticator) -> None:
-        self._answers = answers
-        self._flows = flows
-        self._usage = usage
+    def __init__(self, services: NativeServices, authenticator: Authenticator) -> None:
+        self._answers = services.answers
+        self._flows = services.flows
+        self._usage = services.usage
+        self._probing = services.probing
         self._authenticator = authenticator
 
     async def explain(self, request: Request) -> Response:
-        """Would it pass, and why."""
+        """Would it pass, and why; with `probe`, also what real packets do."""
         try:
             caller, body = await self._asked(request)
-            asked = object_of(body, frozenset({"source", "destination", "traffic"}))
+            asked = object_of(body, frozenset({"source", "destination", "traffic", "probe"}))
             traffic = parse_traffic(text_of(asked, "traffic"))
             source, destination = text_of(asked, "source"), text_of(asked, "destination")
             answer = await self._answers.explain(caller, source, destination, traffic)
+            probed = await self._probed(caller, [answer]) if flag_of(asked, "probe") else []
+            answer = probed[0].answer if probed else answer
             named = answer.question
             rejected = await self._flows.recent_rejects(caller, named.source, named.destination, traffic)
         except (Fault, StockadeError) as error:
             return refused(error)
         recent = {"rejected": rejected, "seconds": int(RECENT.total_seconds())}
-        return JSONResponse({"schema": 1, **self._documents(caller).answer(answer), "recent": recent})
+        document = {"schema": 1, **self._documents(caller).answer(answer), "recent": recent}
+        return JSONResponse(document | ({"probe": probe_document(probed[0])} if probed else {}))
+
+    async def _probed(self, caller: Caller, answers: Sequence[Answer]) -> list[ProbedAnswer]:
+        return await self._probing.probe(caller, answers, lambda again: self._answers.ask(caller, again))
 
     async def matrix(self, request: Request) -> Response:
         """Who can reach whom."""
@@ -63,28 +74,27 @@ class AnswerRoutes:
         return JSONResponse({"schema": 1, "traffic": str(traffic), "parties": shown, "cells": cells})
 
     async def test(self, request: Request) -> Response:
-        """A test file's content; each expectation with what was found, explained when it is not what was expected."""
+        """A test file's content; each expectation with what was found, explained when it is not what was expected.
+
+        `mode` model asks the engine, kernel sends packets where there are instances, both holds one against the other.
+        """
         try:
             caller, body = await self._asked(request)
-            outcomes = await self._answers.test(caller, object_of(body, frozenset({"version", "names", "tests"})))
+            asked = object_of(body, frozenset({"version", "names", "tests", "mode"}))
+            mode = asked.pop("mode", "model")
+            if mode not in MODES:
+                raise Fault("InvalidParameterValue", f"Value ({mode}) for parameter mode is invalid.")
+            outcomes = await self._answers.test(caller, asked)
+            answers = [answer for _, answer in outcomes]
+            probed = await self._probed(caller, answers) if mode != "model" else []
         except (Fault, StockadeError) as error:
             return refused(error)
         documents = self._documents(caller)
         results = [
-            {
-                "test": expected.test,
-                "expected": "accept" if expected.accept else "deny",
-                "source": expected.source,
-                "destination": expected.destination,
-                "traffic": str(expected.traffic),
-                "ok": expected.holds(answer.reach),
-                "verdict": verdict_of(answer),
-                "answer": None if expected.holds(answer.reach) else documents.answer(answer),
-            }
-            for expected, answer in outcomes
+            test_document(documents, expected, answer, probed[at] if probed else None, mode)
+            for at, (expected, answer) in enumerate(outcomes)
         ]
-        failed = sum(not result["ok"] for result in results)
-        return JSONResponse({"schema": 1, "mode": "model", "failed": failed, "results": results})
+        return JSONResponse(tests_document(mode, results))
 
     async def group(self, request: Request) -> Response:
         """A group: rules with what they let through, members, who refers to it."""

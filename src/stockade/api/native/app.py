@@ -1,6 +1,7 @@
 """What is behind /_stockade/, without its cost: Starlette is imported (60 ms) when the first request comes."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from stockade.api.aws.auth.authenticate import Authenticator
@@ -9,6 +10,7 @@ from stockade.api.native.health import Health
 from stockade.service.accounts import Accounts
 from stockade.service.answers import Answers
 from stockade.service.flows import Flows
+from stockade.service.probing import Probing
 from stockade.service.usage import Usage
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -17,38 +19,34 @@ AsgiApp: TypeAlias = Callable[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class NativeServices:
+    """The use cases that these pages are for."""
+
+    accounts: Accounts
+    answers: Answers
+    flows: Flows
+    usage: Usage
+    probing: Probing
+
+
 class Native:
     """Made at the start; `app` is called once, by the first request."""
 
     def __init__(
         self,
-        accounts: Accounts,
+        services: NativeServices,
         authenticator: Authenticator,
         how_well: Callable[[], Health],
         counters: Counters,
-        answers: Answers,
-        flows: Flows,
-        usage: Usage,
     ) -> None:
-        self._accounts = accounts
+        self._services = services
         self._authenticator = authenticator
         self._how_well = how_well
         self._counters = counters
-        self._answers = answers
-        self._flows = flows
-        self._usage = usage
 
     def app(self) -> AsgiApp:
         """The ASGI application."""
         from stockade.api.native.routes import Routes  # noqa: PLC0415 - see above
 
-        routes = Routes(
-            self._accounts,
-            self._authenticator,
-            self._how_well,
-            self._counters,
-            self._answers,
-            self._flows,
-            self._usage,
-        )
-        return routes.app()
+        return Routes(self._services, self._authenticator, self._how_well, self._counters).app()

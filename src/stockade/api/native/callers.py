@@ -53,3 +53,11 @@ def text_of(asked: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise Fault("MissingParameter", f"The request must contain the parameter {name}")
     return value
+
+
+def flag_of(asked: dict[str, Any], name: str) -> bool:
+    """A boolean, false when it is not there. Raises Fault."""
+    value = asked.get(name, False)
+    if not isinstance(value, bool):
+        raise Fault("InvalidParameterValue", f"Value ({value}) for parameter {name} is invalid.")
+    return value

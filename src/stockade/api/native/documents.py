@@ -4,13 +4,13 @@ from datetime import UTC
 from typing import Any
 
 from stockade.model import ports
-from stockade.model.addresses import Cidr
 from stockade.model.flow import DropReason, Packet, RuleTraffic
 from stockade.model.host_view import HostView
 from stockade.model.ids import NetworkInterfaceId
 from stockade.model.resources import Resources
-from stockade.model.rule import CidrPeer, Direction, GroupPeer, Rule
+from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, PrefixListPeer, Rule
 from stockade.model.traffic import Traffic, traffic_text
+from stockade.policy.questions.tracking import Tracking
 from stockade.service.answers import Answer, AnsweredHop, NearRule, Remedy
 from stockade.service.directory import Directory
 from stockade.service.usage import GroupUse
@@ -72,6 +72,13 @@ class Documents:
             case GroupPeer(group=group, account=account):
                 found = self._resources.groups.get(group)
                 peer = {"group_id": group, "group_name": found.name if found else None, "account_id": account}
+            case PrefixListPeer(prefix_list=id):
+                listed = self._resources.prefix_lists.get(id)
+                peer = {
+                    "prefix_list_id": id,
+                    "prefix_list_name": listed.name if listed else None,
+                    "blocks": [str(block) for block in listed.cidrs] if listed else [],
+                }
         return {
             "rule_id": rule.id,
             "number": rule.number,
@@ -129,6 +136,8 @@ class Documents:
             "interface_id": id if live is not None else None,
             "public_address": str(seen.public) if seen.public is not None and live is not None else None,
             "account_id": seen.account,
+            "source_dest_check": seen.source_dest_check,
+            "device": seen.device,
             "groups": [{"group_id": group.id, "group_name": group.name} for group in groups],
         }
 
@@ -162,6 +171,8 @@ class Documents:
         if not self._directory.sees_account(view.interfaces[interface].account):
             return document | {"hidden": True}
         document["rules"] = [self._near(one) for one in answered.rules]
+        if answered.tracking is not None:
+            document["tracking"] = _tracking(answered.tracking)
         return document
 
     def _near(self, near: NearRule) -> dict[str, Any]:
@@ -170,13 +181,11 @@ class Documents:
     def _remedy(self, remedy: Remedy) -> dict[str, Any] | None:
         if not self._directory.sees_group(remedy.group):
             return None
-        peer = remedy.peer
-        by_group = isinstance(peer, str)
         return {
             "direction": remedy.direction.value,
             "group_id": remedy.group,
             "traffic": str(remedy.traffic),
-            "peer": {"group_id": peer} if by_group else {"cidr": str(peer)},
+            "peer": _peer(remedy.peer),
             "command": _command(remedy),
         }
 
@@ -190,22 +199,57 @@ def _traffic(seen: RuleTraffic) -> dict[str, Any]:
 
 
 def _command(remedy: Remedy) -> str:
-    """For the aws command line. Its short options say everything for ingress, and nothing of groups for egress."""
+    """For the aws command line. Its short options know IPv4 blocks, and groups for ingress; nothing else."""
     traffic, peer = remedy.traffic, remedy.peer
     protocol = ports.protocol_name(traffic.protocol)
     first, last = _port_pair(traffic)
     action = f"aws ec2 authorize-security-group-{remedy.direction.value} --group-id {remedy.group}"
-    plain = traffic.protocol not in ports.TYPED
-    if plain and (remedy.direction is Direction.INGRESS or not isinstance(peer, str)):
+    who = _short_option(peer, remedy.direction)
+    if traffic.protocol not in ports.TYPED and who is not None:
         port = "" if first is None else f" --port {first}" if first == last else f" --port {first}-{last}"
-        who = f"--source-group {peer}" if isinstance(peer, str) else f"--cidr {peer}"
         return f"{action} --protocol {protocol}{port} {who}"
     numbers = "" if first is None else f",FromPort={first},ToPort={last}"
     return f"{action} --ip-permissions 'IpProtocol={protocol}{numbers},{_peer_field(peer)}'"
 
 
-def _peer_field(peer: Cidr | str) -> str:
-    return f"UserIdGroupPairs=[{{GroupId={peer}}}]" if isinstance(peer, str) else f"IpRanges=[{{CidrIp={peer}}}]"
+def _short_option(peer: Peer, direction: Direction) -> str | None:
+    match peer:
+        case CidrPeer(cidr=cidr) if cidr.version == 4:
+            return f"--cidr {cidr}"
+        case GroupPeer(group=group) if direction is Direction.INGRESS:
+            return f"--source-group {group}"
+        case _:
+            return None
+
+
+def _peer_field(peer: Peer) -> str:
+    match peer:
+        case CidrPeer(cidr=cidr):
+            return f"IpRanges=[{{CidrIp={cidr}}}]" if cidr.version == 4 else f"Ipv6Ranges=[{{CidrIpv6={cidr}}}]"
+        case GroupPeer(group=group):
+            return f"UserIdGroupPairs=[{{GroupId={group}}}]"
+        case PrefixListPeer(prefix_list=id):
+            return f"PrefixListIds=[{{PrefixListId={id}}}]"
+
+
+def _peer(peer: Peer) -> dict[str, str]:
+    match peer:
+        case CidrPeer(cidr=cidr):
+            return {"cidr": str(cidr)}
+        case GroupPeer(group=group):
+            return {"group_id": group}
+        case PrefixListPeer(prefix_list=id):
+            return {"prefix_list_id": id}
+
+
+def _tracking(seen: Tracking) -> dict[str, Any]:
+    """`opened_by` and `all_back_by`: the rules that keep the flow from being tracked; both, or it is tracked."""
+    return {
+        "tracked": seen.tracked,
+        "always": seen.always,
+        "opened_by": None if seen.opener is None else seen.opener.rule.id,
+        "all_back_by": None if seen.way_back is None else seen.way_back.rule.id,
+    }
 
 
 def _port_pair(traffic: Traffic) -> tuple[int | None, int | None]:

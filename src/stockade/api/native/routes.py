@@ -12,15 +12,12 @@ from stockade.api.aws.auth.authenticate import Authenticator
 from stockade.api.aws.wire.faults import Fault
 from stockade.api.native import health, metrics
 from stockade.api.native.answers import AnswerRoutes, refused
+from stockade.api.native.app import NativeServices
 from stockade.api.native.callers import body_of, identify, object_of
 from stockade.api.native.counters import Counters
 from stockade.api.native.streams import StreamRoutes
 from stockade.model.account import Account, Platform
 from stockade.model.errors import StockadeError
-from stockade.service.accounts import Accounts
-from stockade.service.answers import Answers
-from stockade.service.flows import Flows
-from stockade.service.usage import Usage
 
 
 class Routes:
@@ -28,17 +25,14 @@ class Routes:
 
     def __init__(
         self,
-        accounts: Accounts,
+        services: NativeServices,
         authenticator: Authenticator,
         how_well: Callable[[], health.Health],
         counters: Counters,
-        answers: Answers,
-        flows: Flows,
-        usage: Usage,
     ) -> None:
-        self._answers = AnswerRoutes(answers, flows, usage, authenticator)
-        self._streams = StreamRoutes(flows, answers, self._answers)
-        self._accounts = accounts
+        self._answers = AnswerRoutes(services, authenticator)
+        self._streams = StreamRoutes(services.flows, services.answers, self._answers)
+        self._accounts = services.accounts
         self._authenticator = authenticator
         self._how_well = how_well
         self._counters = counters

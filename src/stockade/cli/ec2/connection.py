@@ -15,6 +15,7 @@ from stockade.cli.ec2.signature import canonical_query, sign
 CONNECT_S = 20.0
 ANSWER_S = 60.0
 LARGEST_ANSWER = 64 << 20
+CUT_HEADER = "x-stockade-cut: true\r\n"
 
 
 class ServiceProblem(Exception):
@@ -37,6 +38,8 @@ class Service:
         self.endpoint = endpoint
         self.keys = keys
         self.version = version
+        self.cut = False
+        """Whether live flows are to be judged anew after the calls that follow: a header of Stockade's own."""
         self._verbose = verbose
         self._connect_s = connect_s
         self._answer_s = answer_s
@@ -73,6 +76,7 @@ class Service:
             "User-Agent: stockade-ec2-tools\r\n"
             "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n"
             f"Content-Length: {len(body)}\r\n"
+            f"{CUT_HEADER if self.cut else ''}"
             "Connection: close\r\n\r\n"
         )
         try:

@@ -51,6 +51,7 @@ def authorize(service: Service, arguments: Arguments) -> "Iterable[Record]":
 
 def revoke(service: Service, arguments: Arguments) -> "Iterable[Record]":
     """Take a permission back; the lines printed are those of authorize."""
+    service.cut = arguments.has("cut")
     return _change(service, arguments, "RevokeSecurityGroupIngress")
 
 
@@ -159,4 +160,9 @@ ADD_GROUP = Command(
 DESCRIBE_GROUP = Command("Describes security groups and their permissions.", "[GROUP...]", [], describe_group)
 DELETE_GROUP = Command("Deletes a security group.", "GROUP", [], delete_group)
 AUTHORIZE = Command("Lets a source in to the members of a security group.", "GROUP", RULE_OPTIONS, authorize)
-REVOKE = Command("Takes a permission of a security group back.", "GROUP", RULE_OPTIONS, revoke)
+REVOKE = Command(
+    "Takes a permission of a security group back.",
+    "GROUP",
+    (*RULE_OPTIONS, Option("", "--cut", "", "also end live connections that are then not allowed (Stockade's own)")),
+    revoke,
+)

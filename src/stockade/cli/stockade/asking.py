@@ -20,12 +20,16 @@ def explain(
     source: Annotated[str, typer.Argument(help="An instance, group, interface, address or block.")],
     destination: Annotated[str, typer.Argument(help="The same.")],
     port: Annotated[str, typer.Argument(help="tcp/80, tcp/80-90, udp/53, icmp, icmp/8, all, or a protocol number.")],
+    probe: Annotated[bool, typer.Option("--probe", help="Also send real packets, and see who arrives.")] = False,
     json: Json = False,
 ) -> None:
-    """Would it pass, and why: both gates, the rule or the nearest one. Exit code 0 passes, 1 blocked."""
+    """Would it pass, and why: both gates, the rule or the nearest one. Exit code 0 passes, 1 blocked.
+
+    With --probe exit code 70 when packets do otherwise than the rules say, 6 when none could be sent.
+    """
     from stockade.cli.stockade import explain as explaining
 
-    raise typer.Exit(explaining.explain(source, destination, port, as_json=json))
+    raise typer.Exit(explaining.explain(source, destination, port, as_json=json, probe=probe))
 
 
 def flows(
@@ -81,10 +85,20 @@ def matrix(
 
 def test(
     files: Annotated[list[Path] | None, typer.Argument(help="Test files; else every *.stockade.yaml here.")] = None,
+    mode: Annotated[
+        str, typer.Option(help="model asks the engine, kernel sends real packets, both holds one against the other.")
+    ] = "model",
+    model_from: Annotated[
+        list[Path] | None,
+        typer.Option(help="No daemon: rules from this file, of aws ec2 describe-... or of terraform show -json."),
+    ] = None,
     junit: Annotated[Path | None, typer.Option(help="Also write the results there, for CI.")] = None,
+    github: Annotated[bool, typer.Option("--github", help="Annotations and a step summary for GitHub.")] = False,
     json: Json = False,
 ) -> None:
-    """Policy tests: what must pass and what must not, asked of the engine. Exit code 1 when some do not hold."""
+    """Policy tests: what must pass and what must not. Exit code 1 when some do not hold, 70 when the kernel differs."""
     from stockade.cli.stockade import policy_tests
 
-    raise typer.Exit(policy_tests.test(files or [], junit, as_json=json))
+    raise typer.Exit(
+        policy_tests.test(files or [], mode, model_from=model_from or [], junit=junit, github=github, as_json=json)
+    )

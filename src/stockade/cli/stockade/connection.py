@@ -75,10 +75,15 @@ class Answer:
 
 
 def native(
-    caller: Credentials, method: str, path: str, document: Any = None, query: Mapping[str, str] | None = None
+    caller: Credentials,
+    method: str,
+    path: str,
+    document: Any = None,
+    query: Mapping[str, str] | None = None,
+    timeout_s: float = 30,
 ) -> Answer:
     """A page of the daemon's own, signed (version 4). Raises Problem when it cannot be reached."""
-    connection = _connected(caller, timeout_s=30)
+    connection = _connected(caller, timeout_s)
     try:
         answer = _asked(connection, caller, method, path, document, query)
         received = answer.read()

@@ -6,18 +6,25 @@ from typing import Any
 from stockade.cli.stockade.connection import calling_as, native
 from stockade.cli.stockade.refusals import accepted
 from stockade.cli.stockade.tables import coloured, print_json, unicode_marks
+from stockade.daemon.problems import DEGRADED, OUR_BUG
 
 _NEAREST = 3
 
 
-def explain(source: str, destination: str, traffic: str, as_json: bool) -> int:
-    """0: all of it passes; 1: it does not, or not all of it."""
-    question = {"source": source, "destination": destination, "traffic": traffic}
+def explain(source: str, destination: str, traffic: str, as_json: bool, probe: bool = False) -> int:
+    """0: all of it passes; 1: it does not, or not all of it.
+
+    With real packets also 70: they do otherwise than the engine says; 6: none could be sent.
+    """
+    question = {"source": source, "destination": destination, "traffic": traffic, **({"probe": True} if probe else {})}
     answer = accepted(native(calling_as(), "POST", "explain", question)).document
     if as_json:
         print_json(answer)
     else:
         print("\n".join(explanation_lines(answer, unicode=unicode_marks(sys.stdout))))
+    probed = answer.get("probe")
+    if probed is not None and probed["agrees"] is not True:
+        return DEGRADED if probed["agrees"] is None else OUR_BUG
     return 0 if answer["verdict"] == "pass" else 1
 
 
@@ -35,6 +42,27 @@ def explanation_lines(answer: dict[str, Any], unicode: bool = True) -> list[str]
     lines.append(_verdict_line(answer))
     if answer.get("to_allow"):
         lines.append(f"To allow it: {answer['to_allow']['command']}")
+    if answer.get("probe"):
+        lines += probe_lines(answer["probe"], unicode)
+    return lines
+
+
+def probe_lines(probe: dict[str, Any], unicode: bool = True) -> list[str]:
+    """What real packets did, and whether that is what the engine says."""
+    if probe["agrees"] is None:
+        return [coloured(f"Probe: no packet sent: {probe['untried']}", "yellow", sys.stdout)]
+    arrow = "→" if unicode else "->"
+    sent = f"{probe['sent']} packet{'s' * (probe['sent'] != 1)} sent, {probe['arrived']} arrived"
+    more = f"; {probe['left_out']} more of the question not sent" if probe["left_out"] else ""
+    untried = sum(one["outcome"] == "untried" for one in probe["packets"])
+    more += f"; {untried} could not be sent: {probe['untried']}" if untried else ""
+    if probe["agrees"]:
+        return [f"Probe: {sent}, as the rules say{more}"]
+    lines = [coloured(f"Probe: {sent}: the kernel does otherwise than the rules say{more}", "red", sys.stdout)]
+    for one in probe["packets"]:
+        if one["outcome"] not in ("untried", one["expected"]):
+            said = f"the rules say {one['expected']}, the kernel {one['outcome']}"
+            lines.append(f"  {one['traffic']} {one['source']} {arrow} {one['destination']}: {said}")
     return lines
 
 
@@ -69,20 +97,54 @@ def _hop_lines(hop: dict[str, Any], answer: dict[str, Any], unicode: bool) -> li
         return [f"{head}   by the rules of another account"]
     rules = hop["rules"]
     if hop["passed"]:
-        return [f"{head}   {_rule(rules[0], unicode)}"] if rules else [head]
+        passed = [f"{head}   {rule_text(rules[0], unicode)}"] if rules else [head]
+        return passed + [
+            f"{' ' * (len(who) + 14)}{line}" for line in _tracking_lines(hop) + _interface_notes(interface)
+        ]
     groups = ", ".join(f"{group['group_name']} ({group['group_id']})" for group in interface.get("groups", []))
     if hop["reason"] not in ("NO_EGRESS_RULE", "NO_INGRESS_RULE"):
         return [f"{head}   {_plain_reason(hop['reason'])}"]
     if not rules:
         return [f"{head}   no rule of {groups or 'any group'} matches; there is none for this direction"]
-    lines = [f"{head}   no rule of {groups} matches; nearest: {_rule(rules[0], unicode)}, {_lack(rules[0])}"]
-    lines += [f"{' ' * (len(who) + 14)}then: {_rule(rule, unicode)}, {_lack(rule)}" for rule in rules[1:_NEAREST]]
+    lines = [f"{head}   no rule of {groups} matches; nearest: {rule_text(rules[0], unicode)}, {_lack(rules[0])}"]
+    lines += [f"{' ' * (len(who) + 14)}then: {rule_text(rule, unicode)}, {_lack(rule)}" for rule in rules[1:_NEAREST]]
     return lines
 
 
-def _rule(rule: dict[str, Any], unicode: bool) -> str:
-    peer = rule["peer"]
-    who = peer.get("cidr") or f"{peer['group_id']}" + (f" (group {peer['group_name']})" if peer["group_name"] else "")
+def _tracking_lines(hop: dict[str, Any]) -> list[str]:
+    """Whether state keeps the flow alive when its rule goes."""
+    tracking = hop.get("tracking")
+    if tracking is None or tracking["always"]:
+        return []
+    opener, back = tracking["opened_by"], tracking["all_back_by"]
+    if not tracking["tracked"]:
+        return [f"untracked: {opener} opens it to everybody and {back} all ports back: a revoke cuts it at once"]
+    why = "no rule opens it to everybody" if opener is None else "no one rule opens all ports back to everybody"
+    return [f"tracked: {why}; a revoke leaves it until it ends"]
+
+
+def _interface_notes(interface: dict[str, Any]) -> list[str]:
+    notes = []
+    if interface.get("device"):
+        notes.append(f"filtered at the attached device {interface['device']}")
+    if interface.get("source_dest_check") is False:
+        notes.append("source/destination check off: it may send from other addresses")
+    return notes
+
+
+def peer_text(peer: dict[str, Any]) -> str:
+    """Whom a rule names: a block, a group or a prefix list."""
+    if "cidr" in peer:
+        return str(peer["cidr"])
+    if "prefix_list_id" in peer:
+        name = peer["prefix_list_name"]
+        return str(peer["prefix_list_id"]) + (f" (prefix list {name})" if name else "")
+    return str(peer["group_id"]) + (f" (group {peer['group_name']})" if peer["group_name"] else "")
+
+
+def rule_text(rule: dict[str, Any], unicode: bool) -> str:
+    """A rule in a line."""
+    who = peer_text(rule["peer"])
     if rule["direction"] == "egress":
         way = "→" if unicode else "->"
         return f"{rule['rule_id']}  group {rule['group_name']}   {rule['traffic']} {way} {who}"

@@ -35,7 +35,11 @@ def group(name: str, as_json: bool) -> int:
 def rule_row(rule: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
     """A rule with its counts."""
     peer = rule["peer"]
-    who = peer.get("cidr") or peer["group_name"] or peer["group_id"]
+    who = next(
+        str(peer[key])
+        for key in ("cidr", "prefix_list_name", "prefix_list_id", "group_name", "group_id")
+        if peer.get(key)
+    )
     way = "in" if rule["direction"] == "ingress" else "out"
     last = rule["last_hit"]
     hit = f"{ago(now - datetime.fromisoformat(last))} ago" if last else "-" if not rule["packets"] else "earlier"

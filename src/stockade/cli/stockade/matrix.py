@@ -28,10 +28,11 @@ def table(told: dict[str, Any], asked: bool, unicode: bool) -> tuple[list[str], 
         name if names.count(name) == 1 else f"{name} {party['group_id']}"
         for name, party in zip(names, told["parties"], strict=True)
     ]
-    width = len(shown) - 1  # nobody asks who reaches the world
+    receivers = [name for name, party in zip(shown, told["parties"], strict=True) if party["group_id"] is not None]
+    width = len(receivers)  # nobody asks who reaches the world
     cells = [_cell(cell, asked, unicode) for cell in told["cells"]]
     rows = [(name, *cells[at * width : (at + 1) * width]) for at, name in enumerate(shown)]
-    return ["from \\ to", *shown[1:]], rows
+    return ["from \\ to", *receivers], rows
 
 
 def _cell(cell: dict[str, Any], asked: bool, unicode: bool) -> str:

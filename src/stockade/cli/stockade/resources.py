@@ -42,7 +42,7 @@ def _group_row(group: Node, used: dict[str, int]) -> tuple[str, str, int, int, s
 
 
 def _grants(permission: Node) -> int:
-    return sum(len(list(permission.items(peers))) for peers in ("ipRanges", "ipv6Ranges", "groups"))
+    return sum(len(list(permission.items(peers))) for peers in ("ipRanges", "ipv6Ranges", "prefixListIds", "groups"))
 
 
 def instances(as_json: bool, quiet: bool, headers: bool) -> int:

@@ -14,7 +14,7 @@ from stockade.api.aws.auth.authenticate import Authenticator, AuthRules
 from stockade.api.aws.gateway import Gateway
 from stockade.api.aws.registry import Services
 from stockade.api.http import FrontDoor, FrontSettings, Listening, listen
-from stockade.api.native.app import Native
+from stockade.api.native.app import Native, NativeServices
 from stockade.api.native.counters import Counters
 from stockade.api.native.health import Health
 from stockade.daemon.settings import Settings
@@ -30,6 +30,9 @@ from stockade.service.flows import Flows
 from stockade.service.images import Images
 from stockade.service.instances import Instances
 from stockade.service.key_pairs import KeyPairs
+from stockade.service.membership import Interfaces
+from stockade.service.prefix_lists import PrefixLists
+from stockade.service.probing import Probing
 from stockade.service.rules import Rules
 from stockade.service.security_groups import SecurityGroups
 from stockade.service.tags import Tags
@@ -130,7 +133,8 @@ async def open_control(settings: Settings, feed_delay_s: float = 0.0) -> Control
     control: Control
 
     def native() -> Any:
-        return Native(accounts, authenticator, control.health, counters, answers, flows, usage).app()
+        services = NativeServices(accounts, answers, flows, usage, Probing(cell, feed.probe))
+        return Native(services, authenticator, control.health, counters).app()
 
     front = FrontDoor(gateway, native, counters, lambda: str(uuid.uuid4()), FrontSettings())
     control = Control(settings, store, cache, cell, feed, upkeep, accounts, front)
@@ -147,6 +151,8 @@ def _services(cell: Cell, accounts: Accounts) -> Services:
         key_pairs=KeyPairs(cell),
         tags=Tags(cell),
         vpcs=Vpcs(cell),
+        interfaces=Interfaces(cell),
+        prefix_lists=PrefixLists(cell),
     )
 
 
@@ -157,6 +163,7 @@ def _cell_settings(settings: Settings) -> CellSettings:
         default_vpc=IPv4Network(settings["network.default_vpc"]),
         classic=IPv4Network(settings["network.classic"]),
         public_pool=settings.public_pool,
+        ipv6_pool=settings.ipv6_pool,
         dns_suffix=settings["network.dns_suffix"],
         image_alias=settings["images.alias"],
         image_unknown=settings["images.unknown"],

@@ -18,7 +18,6 @@ from stockade.agent.journal import FileJournal
 from stockade.daemon.problems import Problem
 from stockade.daemon.proof import Proof, prove
 from stockade.daemon.settings import Settings
-from stockade.daemon.site import Site
 from stockade.daemon.wiring.images import make_images
 from stockade.daemon.wiring.names import THIS_HOST, is_own_device, prefix, services_netns
 from stockade.datapath.ebpf.datapath import EbpfDatapath
@@ -105,7 +104,7 @@ class Host:
             self.datapath.close()
 
 
-def make_host(settings: Settings, site: Site, journal: FileJournal, fault: str = "") -> Host:
+def make_host(settings: Settings, journal: FileJournal, fault: str = "") -> Host:
     """Blocks while programs are loaded. Raises Problem."""
     with ExitStack() as undo:
         datapath = _datapath(settings, journal, fault)
@@ -119,7 +118,8 @@ def make_host(settings: Settings, site: Site, journal: FileJournal, fault: str =
             datapath=datapath,
             driver=driver,
             compile_view=compiler,
-            run_directory=site.directory,
+            directory=settings.agent_directory,
+            boot=Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
             hostname=services.hostname,
             on_view=services.view_changed,
             is_own_device=lambda name: is_own_device(settings.site, name),

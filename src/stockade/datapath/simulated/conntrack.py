@@ -1,19 +1,21 @@
-"""Flows: which packets belong to one, how long it lives, what it lets pass.
+"""Flows: which packets belong to one, how long it lives, how it is kept.
 
 The slow spelling of bpf/conntrack.h. A flow is kept under one key for both directions, as its responder
-sees it: addresses after translation, ends without order. A packet of a live flow passes both gates unasked;
-a packet that opens one is judged first and recorded after.
+sees it: addresses after translation, ends without order (ICMP queries: who asked first). A packet of a live
+flow passes both gates unasked; a packet that opens one is judged first and recorded after.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Flag
 
-from stockade.model import ports
 from stockade.model.addresses import Address
 from stockade.model.flow import Packet
 from stockade.model.ids import NetworkInterfaceId
-from stockade.model.ports import ICMP, PORTED, TCP
+from stockade.model.ports import PORTED, TCP, TYPED, UDP
+from stockade.model.tracking import ConnectionTracking
+from stockade.policy.dissect import Kind, Reading
+from stockade.policy.entries import Endpoint
 
 
 class Tcp(Flag):
@@ -26,45 +28,55 @@ class Tcp(Flag):
     ACK = 0x10
 
 
-# Seconds without a packet after which a flow is gone.
+# Seconds without a packet after which a flow is gone; the others are settings of each endpoint.
 SYN_SENT = 120
 SYN_ANSWERED = 60
-TCP_ESTABLISHED = 432_000
 TCP_HALF_SHUT = 120
 TCP_SHUT = 10
-UDP_SINGLE = 30
-UDP_STREAM = 180
 ICMP_QUERY = 30
 OTHER = 600
 
 ICMP_REPLIES = {0: 8, 14: 13, 16: 15, 18: 17}
-"""Reply types and the query each answers."""
-ICMP_QUERIES = frozenset(ICMP_REPLIES.values())
-ICMP_ERRORS = frozenset({3, 11, 12})
+"""Reply types of IPv4 and the query each answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowKey:
-    """Both ends as (address, port), sorted; the responder's network; the protocol."""
+    """Both ends as (address, port); the responder's network, or the device where each judges for itself; protocol."""
 
     ends: tuple[tuple[Address, int], tuple[Address, int]]
-    vpc: int
+    zone: int | NetworkInterfaceId
     protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What one endpoint's gate said of a flow, and in which epoch of its rules."""
+
+    endpoint: NetworkInterfaceId
+    rule: int
+    untracked: bool
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
     """Has passed every gate on its way. `first`: the packet that opened it, as its responder saw it.
 
-    `initiator` None: outside the region.
+    An end that is None has no gate here: outside the region, or (filter mode) not this device's.
     """
 
     first: Packet
-    initiator: NetworkInterfaceId | None
-    responder: NetworkInterfaceId
-    rules: tuple[int, int]  # egress, ingress; 0 where there was no gate
-    via_public: bool  # the initiator calls the responder by its public address
+    query: int | None
+    initiator: End | None
+    responder: End | None
+    source: Address  # the initiator's own address
+    called: Address  # the responder's, as the initiator calls it
+    judged_source: Address  # as whom the responder's gate was asked about the initiator
+    is_member: bool  # ... and whether that is somebody of its network
+    via_public: bool  # the initiator calls the responder by a public address
     seen: float
+    patience: float = 0.0
     replied: bool = False
     finished: frozenset[bool] = frozenset()  # False: the initiator sent FIN, True: the responder did
     reset: bool = False
@@ -75,70 +87,82 @@ class Flow:
         return self.reset or len(self.finished) == 2
 
     @property
+    def rules(self) -> tuple[int, int]:
+        """(egress, ingress), 0 where there was no gate."""
+        egress, ingress = (0 if end is None else end.rule for end in (self.initiator, self.responder))
+        return egress, ingress
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        return tuple(end for end in (self.initiator, self.responder) if end is not None)
+
+    @property
+    def untracked_throughout(self) -> bool:
+        return all(end.untracked for end in self.ends)
+
+    @property
     def parties(self) -> tuple[object, ...]:
         """Who talks to whom, and how: what makes two flows under one key the same."""
-        return (self.initiator, self.responder, self.via_public, self.first.source, self.first.source_port)
+        names = tuple(None if end is None else end.endpoint for end in (self.initiator, self.responder))
+        return (*names, self.source, self.called)
 
-    def is_reply(self, packet: Packet) -> bool:
-        """Whether this packet of the flow, as the responder's side sees it, goes back to the initiator."""
-        if packet.protocol == ICMP:
-            return packet.port >> 8 in ICMP_REPLIES
-        return (packet.source, packet.source_port) != (self.first.source, self.first.source_port)
+    def end_of(self, endpoint: NetworkInterfaceId) -> End | None:
+        return next((end for end in self.ends if end.endpoint == endpoint), None)
 
-    def timeout(self) -> float:
-        """How long it lives from now without another packet, in seconds."""
-        match self.first.protocol:
-            case ports.TCP:
-                return self._tcp_timeout()
-            case ports.UDP:
-                return UDP_STREAM if self.replied else UDP_SINGLE
-            case ports.ICMP:
-                return ICMP_QUERY
-            case _:
-                return OTHER
+    def timeout(self, timers: list[ConnectionTracking]) -> float:
+        """How long it lives without another packet, in seconds, by the timers of its ends."""
+        protocol = self.first.protocol
+        if protocol == TCP:
+            if self.shut:
+                return TCP_SHUT
+            if self.finished:
+                return TCP_HALF_SHUT
+            if self.established:
+                return min(each.tcp_established for each in timers)
+            return SYN_ANSWERED if self.replied else SYN_SENT
+        if protocol == UDP:
+            return min(each.udp_stream if self.replied else each.udp for each in timers)
+        return ICMP_QUERY if protocol in TYPED else OTHER
 
-    def _tcp_timeout(self) -> float:
-        if self.shut:
-            return TCP_SHUT
-        if self.finished:
-            return TCP_HALF_SHUT
-        if self.established:
-            return TCP_ESTABLISHED
-        return SYN_ANSWERED if self.replied else SYN_SENT
-
-
-def query_of(packet: Packet) -> int | None:
-    """The ICMP query type that a query or its reply is about; None for other ICMP."""
-    kind = packet.port >> 8
-    return kind if kind in ICMP_QUERIES else ICMP_REPLIES.get(kind)
-
-
-def opens_flows(packet: Packet) -> bool:
-    """Whether a flow is recorded for it. ICMP other than queries is judged each time."""
-    return packet.protocol != ICMP or packet.port >> 8 in ICMP_QUERIES
+    def moved(self, by_initiator: bool, flags: Tcp) -> "Flow":
+        """After a packet of its own."""
+        replied = self.replied or not by_initiator
+        if self.first.protocol != TCP:
+            return replace(self, replied=replied)
+        return replace(
+            self,
+            replied=replied,
+            established=self.established or (self.replied and by_initiator),
+            finished=self.finished | ({not by_initiator} if Tcp.FIN in flags else frozenset()),
+            reset=self.reset or Tcp.RST in flags,
+        )
 
 
-def is_of_a_flow(packet: Packet) -> bool:
-    """Whether it may belong to one: ICMP only as query or reply."""
-    return packet.protocol != ICMP or query_of(packet) is not None
+def flow_key(reading: Reading, packet: Packet, zone: int | NetworkInterfaceId) -> FlowKey:
+    """The key of the flow this reading belongs to; `packet`: it, with the addresses its responder sees.
 
-
-def flow_key(packet: Packet, vpc: int) -> FlowKey:
-    """The key of the flow this packet belongs to; `packet` with the addresses its responder sees.
-
-    Ports for TCP and UDP; for ICMP queries the identifier and the query's type, equal on both ends.
+    Ports for TCP and UDP; for ICMP queries the identifier and the query's type.
     """
+    if reading.query is not None:
+        asker, asked = (packet.source, packet.destination)
+        if reading.kind is Kind.REPLY:
+            asker, asked = asked, asker
+        return FlowKey(((asker, packet.source_port), (asked, reading.query)), zone, packet.protocol)
     here, there = (packet.source_port, packet.port) if packet.protocol in PORTED else (0, 0)
-    if packet.protocol == ICMP:
-        here = there = packet.source_port << 8 | (query_of(packet) or 0)
     one, other = (packet.source, here), (packet.destination, there)
     ends = (one, other) if (int(one[0]), one[1]) <= (int(other[0]), other[1]) else (other, one)
-    return FlowKey(ends, vpc, packet.protocol)
+    return FlowKey(ends, zone, packet.protocol)
 
 
-def asks_anew(packet: Packet, flags: Tcp) -> bool:
+def asks_anew(reading: Reading) -> bool:
     """A bare SYN is judged whatever is known: it may only look like an old connection."""
-    return packet.protocol == TCP and Tcp.SYN in flags and Tcp.ACK not in flags
+    flags = Tcp(reading.flags & 0x17)
+    return reading.packet.protocol == TCP and Tcp.SYN in flags and Tcp.ACK not in flags
+
+
+def opens_flows(reading: Reading) -> bool:
+    """Whether a flow is recorded for it. ICMP other than queries is judged each time, a reset opens nothing."""
+    return reading.kind is Kind.OPENS and not (reading.packet.protocol == TCP and reading.flags & Tcp.RST.value)
 
 
 class Conntrack:
@@ -151,49 +175,50 @@ class Conntrack:
     def find(self, key: FlowKey) -> Flow | None:
         """The live flow under this key. One that has idled out is forgotten here."""
         flow = self._flows.get(key)
-        if flow is not None and self._clock() - flow.seen > flow.timeout():
+        if flow is not None and self._clock() - flow.seen > flow.patience:
             del self._flows[key]
             return None
         return flow
 
-    def contradicts(self, key: FlowKey, flow: Flow) -> bool:
-        """The same two ends with the same ports, once by the private and once by the public address.
+    def put(self, key: FlowKey, flow: Flow, timers: list[ConnectionTracking]) -> None:
+        """As it is from now on, alive for as long as its state gives it."""
+        self._flows[key] = replace(flow, seen=self._clock(), patience=flow.timeout(timers))
 
-        Their answers could not be told apart, so the first come stays.
-        """
-        old = self.find(key)
-        same_ends = old is not None and (old.initiator, old.responder) == (flow.initiator, flow.responder)
-        return same_ends and old is not None and not old.shut and old.via_public != flow.via_public
-
-    def open(self, key: FlowKey, flow: Flow) -> bool:
-        """Record a flow that has passed its gates; whether it is a new one, or the same asked for again."""
-        old = self.find(key)
-        if old is not None and not old.shut and old.parties == flow.parties:
-            self._flows[key] = replace(old, rules=flow.rules, seen=flow.seen)
-            return False
+    def amend(self, key: FlowKey, flow: Flow) -> None:
+        """As it is from now on, without having been heard from."""
         self._flows[key] = flow
-        return True
 
-    def follow(self, key: FlowKey, flow: Flow, packet: Packet, flags: Tcp) -> None:
-        """This packet of the flow passed."""
-        is_reply = flow.is_reply(packet)
-        self._flows[key] = replace(
-            flow,
-            seen=self._clock(),
-            replied=flow.replied or is_reply,
-            established=flow.established or (flow.replied and not is_reply),
-            finished=flow.finished | ({is_reply} if Tcp.FIN in flags else frozenset()),
-            reset=flow.reset or Tcp.RST in flags,
-        )
+    def forget(self, key: FlowKey) -> None:
+        self._flows.pop(key, None)
 
-    def forget(self, endpoint: NetworkInterfaceId) -> None:
+    def forget_endpoint(self, endpoint: NetworkInterfaceId) -> None:
         """Every flow of an endpoint that is gone."""
-        gone = [key for key, flow in self._flows.items() if endpoint in (flow.initiator, flow.responder)]
-        for key in gone:
+        for key in [key for key, flow in self._flows.items() if flow.end_of(endpoint) is not None]:
             del self._flows[key]
+
+    def sweep(self) -> None:
+        """Forget whatever has idled out."""
+        for key in list(self._flows):
+            self.find(key)
+
+    def of(self, endpoint: NetworkInterfaceId) -> Iterator[tuple[FlowKey, Flow, End]]:
+        """The flows that count for this endpoint, oldest first."""
+        for key, flow in list(self._flows.items()):
+            end = flow.end_of(endpoint)
+            if end is not None:
+                yield key, flow, end
+
+    def count(self, tcp: bool) -> int:
+        """Flows in the table of TCP, or in that of everything else."""
+        return sum(1 for key in self._flows if (key.protocol == TCP) is tcp)
 
     def __iter__(self) -> Iterator[Flow]:
         return iter(self._flows.values())
 
     def __len__(self) -> int:
         return len(self._flows)
+
+
+def timers_of(*endpoints: Endpoint | None) -> list[ConnectionTracking]:
+    """The timers of the ends that are here."""
+    return [endpoint.tracking for endpoint in endpoints if endpoint is not None]

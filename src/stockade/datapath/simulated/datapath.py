@@ -1,54 +1,60 @@
-"""The Datapath contract in memory: attach, apply, then `judge` a packet or `send` one.
+"""The Datapath contract in memory: attach, apply, then `judge` a packet, or `send` one, or a whole frame.
 
-`judge` answers for the first packet of a flow and changes nothing. `send` is what a packet on the wire
-does: it meets conntrack first, opens flows, and leaves counters and events. Both work from the applied
-entries; time stands still until `advance`.
+`judge` answers for the first packet of a flow and changes nothing. `send` and `send_frame` are what a packet on
+the wire does: it meets flows first, opens them, and leaves counters and events. `receive_frame` is the second hook
+of a device in filter mode. All work from the applied entries; time stands still until `advance`.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from typing import TypeVar
 
-from stockade.datapath.contract import Applied, ApplyFailed, Counters, DeviceName, RuleHits
-from stockade.datapath.simulated.conntrack import (
-    ICMP_ERRORS,
-    Conntrack,
-    Flow,
-    FlowKey,
-    Tcp,
-    asks_anew,
-    flow_key,
-    is_of_a_flow,
-    opens_flows,
-)
-from stockade.datapath.simulated.judge import Judge, Sender, primary
+from stockade.datapath.contract import Applied, ApplyFailed, Audit, Counters, DeviceName, Usage
+from stockade.datapath.simulated.allowance import Allowance
+from stockade.datapath.simulated.conntrack import Conntrack, Tcp
+from stockade.datapath.simulated.epochs import Epochs
+from stockade.datapath.simulated.evidence import Evidence, Outcome
+from stockade.datapath.simulated.filter_mode import Filter
+from stockade.datapath.simulated.following import Following
+from stockade.datapath.simulated.fragments import Fragments
+from stockade.datapath.simulated.judge import Judge, Sender
+from stockade.datapath.simulated.neighbours import is_answered, refused_neighbour
+from stockade.datapath.simulated.passage import Passage
 from stockade.model.flow import DropReason, FlowEvent, Gate, Hop, Packet, Verdict
 from stockade.model.ids import NetworkInterfaceId
-from stockade.model.ports import ICMP, TCP
-from stockade.policy.entries import HostPolicy
+from stockade.policy.dissect import (
+    REDIRECTS,
+    Dissected,
+    Kind,
+    Neighbour,
+    Reading,
+    dissect,
+    reading_of,
+)
+from stockade.policy.entries import Endpoint, HostPolicy
 
 _Key = TypeVar("_Key")
 SERVICE_ADDRESSES = IPv4Address("100.64.0.0")
+ETHERNET = 14
 
 
 class SimulatedDatapath:
     """Enforces policy on devices that are only names."""
 
-    def __init__(self, start: datetime) -> None:
-        """`start`: what its clock shows at first."""
+    def __init__(self, start: datetime, *, allowance: Allowance | None = None, strict: bool = False) -> None:
+        """`start`: what its clock shows at first. `strict`: ICMP errors need a rule, also about tracked flows."""
         self._start = self._now = start
+        self._allowance = allowance or Allowance()
+        self._strict = strict
         self._devices: dict[NetworkInterfaceId, DeviceName] = {}
         self._slots: dict[NetworkInterfaceId, int] = {}
         self._slots_given = 0
-        self._policy = HostPolicy()
+        self._applied = self._policy = HostPolicy()
+        self._epochs: dict[NetworkInterfaceId, Epochs] = {}
         self._conntrack = Conntrack(self._seconds)
-        self._events: list[FlowEvent] = []
-        self._hits: defaultdict[int, Counter[str]] = defaultdict(Counter)
-        self._drops: Counter[DropReason] = Counter()
-        self._endpoint_drops: defaultdict[NetworkInterfaceId, Counter[DropReason]] = defaultdict(Counter)
+        self._fragments = Fragments()
+        self._evidence = Evidence()
 
     # ── the contract ──────────────────────────────────────────────────────────────────────────────────
 
@@ -61,48 +67,58 @@ class SimulatedDatapath:
     def detach(self, endpoint: NetworkInterfaceId) -> None:
         self._devices.pop(endpoint, None)
         self._slots.pop(endpoint, None)
-        self._conntrack.forget(endpoint)
+        self._forget(endpoint)
 
     def apply(self, desired: HostPolicy) -> Applied:
         for endpoint in desired.endpoints.values():
             if endpoint.rule_set not in desired.rule_sets:
                 raise ApplyFailed(f"endpoint {endpoint.id} names rule set {endpoint.rule_set:x}, which is not given")
-        old, self._policy = (
-            self._policy,
-            HostPolicy(dict(desired.endpoints), dict(desired.members), dict(desired.rule_sets)),
-        )
-        steps = (
-            _changes(old.endpoints, desired.endpoints)
-            + _changes(old.members, desired.members)
-            + _changes(old.rule_sets, desired.rule_sets)
-        )
-        return Applied(steps=steps, took_ms=0.0)
+        old = self._policy
+        self._policy = HostPolicy(dict(desired.endpoints), dict(desired.members), dict(desired.rule_sets))
+        self._applied = self._policy
+        for gone in old.endpoints.keys() - desired.endpoints.keys():
+            self._forget(gone)
+        for name, endpoint in desired.endpoints.items():
+            rules = desired.rule_sets[endpoint.rule_set]
+            self._epochs[name] = self._epochs.get(name, Epochs()).after(old.endpoints.get(name), endpoint, rules)
+        return Applied(steps=len(_differences(old, desired)), took_ms=0.0)
 
     def observe(self) -> HostPolicy:
         return self._policy
 
     def flows(self) -> Iterator[FlowEvent]:
-        while self._events:
-            yield self._events.pop(0)
+        yield from self._evidence.events()
 
     def counters(self) -> Counters:
-        return Counters(
-            rules={number: RuleHits(hits["packets"], hits["bytes"]) for number, hits in self._hits.items()},
-            drops=dict(self._drops),
-            endpoint_drops={endpoint: dict(drops) for endpoint, drops in self._endpoint_drops.items()},
-        )
+        return self._evidence.counters()
 
     def service_address(self, endpoint: NetworkInterfaceId) -> IPv4Address:
         return SERVICE_ADDRESSES + self._slots[endpoint]
 
+    def audit(self) -> Audit:
+        drift = _differences(self._applied, self._policy)
+        compared = len(self._applied.endpoints) + len(self._applied.members) + len(self._applied.rule_sets)
+        self._policy = self._applied
+        return Audit(compared, tuple(drift))
+
+    def usage(self) -> Mapping[NetworkInterfaceId, Usage]:
+        self._conntrack.sweep()
+        return {name: self._allowance.usage(self._conntrack, name) for name in self._devices}
+
     def close(self) -> None:
         """Nothing to let go of."""
 
-    # ── packets ───────────────────────────────────────────────────────────────────────────────────────
+    # ── time, and somebody else's hands ───────────────────────────────────────────────────────────────
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._now += timedelta(seconds=seconds)
+
+    def tamper(self, policy: HostPolicy) -> None:
+        """What enforces is suddenly this, as if another program had written it."""
+        self._policy = policy
+
+    # ── packets ───────────────────────────────────────────────────────────────────────────────────────
 
     def judge(self, packet: Packet, sender: Sender) -> Verdict:
         """What becomes of the first packet of a flow."""
@@ -122,125 +138,93 @@ class SimulatedDatapath:
         `flags` count for TCP only. `quoted`: in an ICMP error, the packet it complains about as its sender
         had received it.
         """
-        refused = self._judge.unasked(packet, sender)
-        if refused is not None:
-            return self._tell(packet, sender, Verdict((refused,)), size)
-        followed = self._follow(packet, sender, flags, quoted)
-        if followed is not None:
-            flow, receiver = followed
-            hops = (Hop(Gate.EGRESS, sender, rule=0), Hop(Gate.INGRESS, receiver, rule=0))
-            verdict = Verdict(tuple(hop for hop in hops if hop.interface is not None))
-            self._count(flow.rules, size)
-            return verdict
-        verdict, arrival = self._judge.judge(packet, sender)
-        is_new = True
-        if verdict.passed and arrival is not None and opens_flows(packet) and not _resets(packet, flags):
-            key = flow_key(arrival.packet, arrival.receiver.vpc)
-            rules = _rules_of(verdict)
-            flow = Flow(arrival.packet, sender, arrival.receiver.id, rules, arrival.via_public, self._seconds())
-            if self._conntrack.contradicts(key, flow):
-                refused = Hop(Gate.EGRESS, sender, reason=DropReason.INVALID_STATE)
-                return self._tell(arrival.packet, sender, Verdict((refused,)), size)
-            is_new = self._conntrack.open(key, flow)
-        if not is_new:
-            self._count(_rules_of(verdict), size)
-            return verdict
-        return self._tell(packet if arrival is None else arrival.packet, sender, verdict, size)
+        return self._read(reading_of(packet, flags.value, quoted), sender, size)
+
+    def send_frame(self, frame: bytes, sender: Sender) -> Verdict:
+        """What becomes of this frame from the endpoint's device, or from outside."""
+        found = dissect(frame)
+        own = None if sender is None else self._policy.endpoints.get(sender)
+        if own is not None and sender in self._devices:
+            if isinstance(found, Neighbour):
+                return self._neighbour(found, own, len(frame) - ETHERNET)
+            if isinstance(found, Reading) and found.source_mac != own.mac:
+                found = DropReason.SPOOFED_MAC
+        return self._read(found, sender, len(frame) - ETHERNET)
+
+    def receive_frame(self, frame: bytes, receiver: NetworkInterfaceId) -> Verdict:
+        """What becomes of a frame that somebody else forwards to an endpoint's device."""
+        own, size = self._policy.endpoints.get(receiver), len(frame) - ETHERNET
+        if own is None or receiver not in self._devices or not own.filtered:
+            return self._tell(_dropped(Gate.ROUTE, receiver, DropReason.NOT_OURS), receiver, size)
+        found = dissect(frame)
+        if isinstance(found, Neighbour):
+            if found.packet is None or found.type != REDIRECTS:
+                return Verdict((Hop(Gate.SPOOF, receiver, rule=0),))
+            found = Reading(found.packet, Kind.ALONE)
+        if isinstance(found, DropReason):
+            return self._tell(_dropped(Gate.SPOOF, receiver, found), receiver, size)
+        return self._tell(Filter(self._passage, own, incoming=True).let(found), receiver, size)
+
+    def _read(self, found: Dissected, sender: Sender, size: int) -> Verdict:
+        if sender is not None and sender not in self._devices:
+            return self._tell(_dropped(Gate.SPOOF, sender, DropReason.ENDPOINT_UNKNOWN), sender, size)
+        if isinstance(found, Neighbour):  # outside are no neighbours
+            found = DropReason.NONE if found.packet is None else Reading(found.packet, Kind.ALONE)
+        if isinstance(found, DropReason):
+            return self._tell(_dropped(Gate.SPOOF, sender, found), sender, size)
+        own = None if sender is None else self._policy.endpoints.get(sender)
+        if own is not None and own.filtered:
+            return self._tell(Filter(self._passage, own, incoming=False).let(found), sender, size)
+        return self._tell(self._passage.let(found, sender), sender, size)
+
+    def _neighbour(self, said: Neighbour, own: Endpoint, size: int) -> Verdict:
+        """ARP and neighbour discovery: answered here or heard and left at that; in filter mode passed on."""
+        reason = refused_neighbour(own, said)
+        if reason is not None:
+            return self._tell(_dropped(Gate.SPOOF, own.id, reason), own.id, size)
+        if own.filtered or is_answered(own, said):
+            return Verdict((Hop(Gate.SPOOF, own.id, rule=0),))
+        return Verdict((Hop(Gate.SPOOF, own.id, reason=DropReason.NONE),))
+
+    def _tell(self, outcome: Outcome, owner: Sender, size: int) -> Verdict:
+        last = outcome.verdict.hops[-1]
+        endpoint = self._policy.endpoints.get(owner or last.interface or NetworkInterfaceId(""))
+        self._evidence.take(outcome, self._now, 0 if endpoint is None else endpoint.vpc, size)
+        return outcome.verdict
 
     @property
     def _judge(self) -> Judge:
         return Judge(self._policy, self._devices)
 
+    @property
+    def _passage(self) -> Passage:
+        following = Following(self._policy, self._epochs, self._strict)
+        return Passage(self._judge, following, self._conntrack, self._fragments, self._allowance, self._seconds())
+
     def _seconds(self) -> float:
         return (self._now - self._start).total_seconds()
 
-    # ── flows ─────────────────────────────────────────────────────────────────────────────────────────
-
-    def _follow(self, packet: Packet, sender: Sender, flags: Tcp, quoted: Packet | None) -> tuple[Flow, Sender] | None:
-        """The live flow that lets this packet pass unasked, and who gets it."""
-        is_error = packet.protocol == ICMP and packet.port >> 8 in ICMP_ERRORS
-        subject = quoted if is_error and quoted is not None else packet
-        if not is_of_a_flow(subject) or (is_error and subject.source != packet.destination):
-            return None  # nobody's flow, or a complaint to somebody who did not send that packet
-        if not is_error and asks_anew(packet, flags):
-            return None
-        for key, seen, via_public in self._possible_keys(subject, sender, is_error):
-            flow = self._conntrack.find(key)
-            if flow is None:
-                continue
-            if sender == flow.initiator and flow.via_public == via_public:
-                receiver: Sender = flow.responder
-            elif sender == flow.responder and not via_public:
-                receiver = flow.initiator
-            else:
-                continue
-            if receiver is not None and (receiver not in self._devices or receiver not in self._policy.endpoints):
-                continue
-            if not is_error:
-                self._conntrack.follow(key, flow, seen, flags)
-            return flow, receiver
-        return None
-
-    def _possible_keys(self, packet: Packet, sender: Sender, quoted: bool) -> Iterator[tuple[FlowKey, Packet, bool]]:
-        """Keys this packet's flow may be under: with its addresses as they are, or as they would arrive.
-
-        The last value: whether the other side is called by its public address. A quoted packet went the
-        other way, so what the sender calls the other side by is its source.
-        """
-        if sender is not None:
-            yield flow_key(packet, self._policy.endpoints[sender].vpc), packet, False
-        if quoted:
-            owner = self._judge.owner_of_public(packet.source)
-            if owner is not None:
-                private = replace(packet, source=primary(owner))
-                yield flow_key(private, owner.vpc), private, True
-            return
-        arrival = self._judge.arrival(packet, sender)
-        if not isinstance(arrival, DropReason):
-            yield flow_key(arrival.packet, arrival.receiver.vpc), arrival.packet, arrival.via_public
-
-    # ── evidence ──────────────────────────────────────────────────────────────────────────────────────
-
-    def _tell(self, packet: Packet, sender: Sender, verdict: Verdict, size: int) -> Verdict:
-        """Counters and an event for a packet that was judged."""
-        rules = _rules_of(verdict)
-        last = verdict.hops[-1]
-        self._count(rules, size)
-        if last.reason is not None:
-            self._drops[last.reason] += 1
-            if last.interface is not None:
-                self._endpoint_drops[last.interface][last.reason] += 1
-        owner = last.interface if sender is None else sender
-        endpoint = None if owner is None else self._policy.endpoints.get(owner)
-        self._events.append(
-            FlowEvent(
-                at=self._now,
-                vpc=0 if endpoint is None else endpoint.vpc,
-                packet=packet,
-                passed=verdict.passed,
-                gate=last.gate,
-                reason=last.reason or DropReason.NONE,
-                rules=rules,
-            )
-        )
-        return verdict
-
-    def _count(self, rules: tuple[int, int], size: int) -> None:
-        for rule in rules:
-            if rule:
-                self._hits[rule].update(packets=1, bytes=size)
+    def _forget(self, endpoint: NetworkInterfaceId) -> None:
+        self._conntrack.forget_endpoint(endpoint)
+        self._fragments.forget(endpoint)
 
 
-def _resets(packet: Packet, flags: Tcp) -> bool:
-    return packet.protocol == TCP and Tcp.RST in flags
+def _dropped(gate: Gate, owner: Sender, reason: DropReason) -> Outcome:
+    """A drop before there was a packet to tell of."""
+    return Outcome(Verdict((Hop(gate, owner, reason=reason),)), None)
 
 
-def _rules_of(verdict: Verdict) -> tuple[int, int]:
-    """(egress, ingress) rule numbers, 0 where none spoke."""
-    named = {hop.gate: hop.rule or 0 for hop in verdict.hops}
-    return named.get(Gate.EGRESS, 0), named.get(Gate.INGRESS, 0)
+def _differences(before: HostPolicy, after: HostPolicy) -> list[str]:
+    """One line for each entry that differs."""
+    return [
+        *_changes("endpoint", before.endpoints, after.endpoints),
+        *_changes("member", before.members, after.members),
+        *_changes("rule set", before.rule_sets, after.rule_sets),
+    ]
 
 
-def _changes(before: Mapping[_Key, object], after: Mapping[_Key, object]) -> int:
-    """How many entries differ."""
-    return sum(1 for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+def _changes(kind: str, before: Mapping[_Key, object], after: Mapping[_Key, object]) -> Iterator[str]:
+    for key in before.keys() | after.keys():
+        if before.get(key) != after.get(key):
+            said = "is missing" if key not in after else "should not be there" if key not in before else "is different"
+            yield f"{kind} {key} {said}"

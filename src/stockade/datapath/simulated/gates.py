@@ -2,11 +2,11 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from ipaddress import ip_network
 
-from stockade.model.addresses import Address, Cidr
+from stockade.model.addresses import EVERYWHERE_V4, EVERYWHERE_V6, Address, Cidr, covers
 from stockade.model.flow import DropReason, Gate, Hop, Packet
 from stockade.model.ids import NetworkInterfaceId
+from stockade.model.ports import PORTED
 from stockade.policy import exempt
 from stockade.policy.entries import ANY_PROTOCOL, NO_IDENTITY, GateRules, Identity, Interval, PeerKey, RuleSet
 
@@ -34,12 +34,22 @@ def opening_rule(rules: GateRules, packet: Packet, peer: Address, identity: Iden
     return None if class_ is None else _find(rules, class_, packet)
 
 
+def is_untracked(rule_set: RuleSet, gate: Gate, packet: Packet) -> bool:
+    """Whether a flow that begins with this packet need not be tracked at this gate.
+
+    A rule for everybody covers it, and one rule opens every port of its protocol to everybody the other way.
+    """
+    rules, back = (rule_set.egress, rule_set.ingress) if gate is Gate.EGRESS else (rule_set.ingress, rule_set.egress)
+    version = packet.source.version
+    if packet.protocol not in PORTED or (version, packet.protocol) not in back.all_ports:
+        return False
+    everybody = rules.prefixes.get(EVERYWHERE_V4 if version == 4 else EVERYWHERE_V6)
+    return everybody is not None and _find(rules, everybody, packet) is not None
+
+
 def longest_match(prefixes: Mapping[Cidr, PeerKey], address: Address) -> PeerKey | None:
-    for length in range(address.max_prefixlen, -1, -1):
-        found = prefixes.get(ip_network((address, length), strict=False))
-        if found is not None:
-            return found
-    return None
+    covering = [block for block in prefixes if covers(block, address)]
+    return prefixes[max(covering, key=lambda block: block.prefixlen)] if covering else None
 
 
 def _find(rules: GateRules, peer: PeerKey, packet: Packet) -> int | None:

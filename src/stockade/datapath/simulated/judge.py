@@ -61,12 +61,10 @@ class Judge:
         return Verdict((*passed, self._ingress(arrival))), arrival
 
     def unasked(self, packet: Packet, sender: Sender) -> Hop | None:
-        """What is decided without rules or flows: forged sources, host services, addresses for many."""
-        if sender is None:
-            return self._unasked_outside(packet)
-        refused = self._source_refused(packet, sender)
-        if refused is not None:
-            return Hop(Gate.SPOOF, sender, reason=refused)
+        """What is decided without rules: forged sources, host services, addresses for many."""
+        refused = self.refused(packet, sender)
+        if refused is not None or sender is None:
+            return refused
         if exempt.is_service(packet, self.policy.endpoints[sender].resolver):
             return Hop(Gate.ROUTE, sender, rule=0)
         if exempt.is_for_many(packet.destination):
@@ -74,6 +72,13 @@ class Judge:
         if exempt.is_link_local(packet.destination):
             return Hop(Gate.ROUTE, sender, reason=DropReason.NO_ROUTE)
         return None
+
+    def refused(self, packet: Packet, sender: Sender) -> Hop | None:
+        """What nobody may send, whatever the rules and whatever flow it claims to be of."""
+        if sender is None:
+            return self._refused_outside(packet)
+        reason = self._source_refused(packet, sender)
+        return None if reason is None else Hop(Gate.SPOOF, sender, reason=reason)
 
     def arrival(self, packet: Packet, sender: Sender) -> Arrival | DropReason:
         """Where the packet gets and as what, or why it gets nowhere."""
@@ -100,7 +105,7 @@ class Judge:
         forged = not own and (endpoint.source_dest_check or exempt.is_nobody(packet.source))
         return DropReason.SPOOFED_ADDRESS if forged else None
 
-    def _unasked_outside(self, packet: Packet) -> Hop | None:
+    def _refused_outside(self, packet: Packet) -> Hop | None:
         receiver = self.owner_of_public(packet.destination)
         if receiver is None:
             return Hop(Gate.ROUTE, None, reason=DropReason.NO_ROUTE)

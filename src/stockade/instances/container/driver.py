@@ -12,14 +12,12 @@ import json
 import logging
 import os
 import shutil
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from stockade.instances import record as records
-from stockade.instances.console import open_console, tail, trim
+from stockade.instances.console import open_console, trim
 from stockade.instances.container.bundle import IDS, Bundle, config_of
 from stockade.instances.container.cgroups import Cgroups, current_hierarchies
 from stockade.instances.container.host_keys import HostKey, new_host_key
@@ -29,10 +27,10 @@ from stockade.instances.container.runtime import Runtime, RuntimeFailed
 from stockade.instances.contract import InstanceSpec, LaunchFailed
 from stockade.instances.images.build import Images, ImageUnavailable, Progress
 from stockade.instances.network.links import device_name, make_device
-from stockade.instances.record import Record, status_of
+from stockade.instances.record import Record
+from stockade.instances.roster import Rostered
 from stockade.linux import links
 from stockade.linux.namespaces import UserNamespace, new_user_namespace
-from stockade.linux.netlink import Netlink
 from stockade.linux.processes import ProcessId
 from stockade.model.ids import InstanceId
 from stockade.model.instance import InstanceStatus
@@ -44,7 +42,7 @@ _GRACE_S = 3.0
 _log = logging.getLogger(__name__)
 
 
-class ContainerDriver:
+class ContainerDriver(Rostered[UserNamespace]):
     """Runs a site's instances on the host whose network namespace this process is in."""
 
     def __init__(
@@ -59,18 +57,16 @@ class ContainerDriver:
     ) -> None:
         """`directory` holds one directory an instance; what is found there is adopted."""
         self._site = site
-        self._directory = directory
         self._runtime = runtime
         self._images = images
         self._journal = journal
         self._progress = progress
         self._cgroups = Cgroups(site, current_hierarchies())
         self._mounts = LaunchMounts(images, directory, runtime.state)
-        self._route = Netlink()
-        self._lock = threading.Lock()
-        self._held: dict[InstanceId, UserNamespace] = {}  # created, not started
-        self._present: set[InstanceId] = set()  # from the first step of create to the last of destroy
-        self._records = self._adopted()
+        super().__init__(directory)
+        self._present = set(self._roster.all())  # from the first step of create to the last of destroy
+        for folder in self._roster.unfinished:  # its maker died in create; the kernel did the rest
+            shutil.rmtree(folder, ignore_errors=True)
         for controller in ("memory", "pids"):
             if not self._cgroups.can_limit(controller):
                 _log.warning("instances_not_limited", extra={"controller": controller})
@@ -96,47 +92,37 @@ class ContainerDriver:
 
     def start(self, instance: InstanceId) -> None:
         """Bring the device up and start the first process."""
-        with self._lock:
-            namespaces = self._held.pop(instance, None)
-            record = self._records.get(instance)
-        if namespaces is None or record is None:
-            raise LaunchFailed(f"{instance} was not created by this process, or was started already")
+        record, namespaces = self._roster.to_start(instance)
         try:
-            links.set_up(self._route, record.device)
+            links.set_up(self._roster.route, record.device)
             process = self._run(record, namespaces)
-            started = replace(record, process=process)
-            records.save(self._directory / instance, started)
+            self._roster.save(replace(record, process=process))
         except (OSError, RuntimeFailed) as err:
             self.destroy(instance)
             raise LaunchFailed(f"{instance} could not be started: {err}") from err
         finally:
             namespaces.close()
-        with self._lock:
-            self._records[instance] = started
 
     def stop(self, instance: InstanceId) -> None:
         """TERM to its first process, KILL three seconds later; with it goes everything inside."""
-        record = self._record(instance)
-        if record is not None and record.process is not None and not record.process.end(_GRACE_S):
-            _log.error("instance_does_not_end", extra={"instance": instance, "pid": record.process.pid})
+        process = self.process(instance)
+        if process is not None and not process.end(_GRACE_S):
+            _log.error("instance_does_not_end", extra={"instance": instance, "pid": process.pid})
 
     def destroy(self, instance: InstanceId) -> None:
         """Remove it; what still runs of it is killed."""
-        with self._lock:
-            namespaces = self._held.pop(instance, None)
-            record = self._records.pop(instance, None)
+        record = self._roster.strike(instance)
+        with self._roster.lock:
             if instance not in self._present:
                 return
-        if namespaces is not None:
-            namespaces.close()
         self._cgroups.remove(instance)
         self._runtime.forget(instance)
         made = [self._folder(instance)]
         if record is not None:
-            links.delete_link(self._route, record.device)
+            links.delete_link(self._roster.route, record.device)
             made.append(HostObject("link", record.device))
-        shutil.rmtree(self._directory / instance, ignore_errors=True)
-        with self._lock:
+        shutil.rmtree(self._roster.folder(instance), ignore_errors=True)
+        with self._roster.lock:
             self._journal.removed(*made)
             self._present.discard(instance)
             if not self._present:
@@ -144,98 +130,67 @@ class ContainerDriver:
                 self._journal.removed(*self._shared())
 
     def observe(self) -> Mapping[InstanceId, InstanceStatus]:
-        """Every instance as it is now: does its first process live, is its device there."""
-        with self._lock:
-            known = dict(self._records)
-        devices = {link.name for link in links.list_links(self._route)}
-        for instance in known:
-            trim(self._console(instance))
-        return {instance: status_of(record, record.device in devices) for instance, record in known.items()}
-
-    def device(self, instance: InstanceId) -> str | None:
-        record = self._record(instance)
-        if record is None or links.find_link(self._route, record.device) is None:
-            return None
-        return record.device
-
-    def console(self, instance: InstanceId) -> bytes:
-        return tail(self._console(instance))
-
-    def process(self, instance: InstanceId) -> ProcessId | None:
-        """The instance's first process, as the host numbers it; None when it never ran."""
-        record = self._record(instance)
-        return None if record is None else record.process
+        """Every instance as it is now. Consoles that have grown too long are cut."""
+        for instance in self._roster.all():
+            trim(self._roster.console_file(instance))
+        return self._roster.statuses()
 
     def close(self) -> None:
         """Let go; instances live on."""
-        with self._lock:
-            for namespaces in self._held.values():
-                namespaces.close()
-            self._held = {}
+        super().close()
         self._mounts.close()
-        self._route.close()
-
-    def _adopted(self) -> dict[InstanceId, Record]:
-        found = {}
-        for folder in sorted(self._directory.glob("i-*")):
-            record = records.load(folder)
-            if record is None:
-                shutil.rmtree(folder, ignore_errors=True)  # its maker died in create; the kernel did the rest
-            else:
-                found[record.spec.id] = record
-        self._present = set(found)
-        return found
 
     def _begin(self, spec: InstanceSpec, device: str) -> int:
         """Take the instance's place and its first uid, and write down what will be made."""
-        with self._lock:
+        with self._roster.lock:
             if spec.id in self._present:
                 raise LaunchFailed(f"{spec.id} is here already")
-            if any(record.device == device for record in self._records.values()):
+            others = self._roster.all().values()
+            if any(record.device == device for record in others):
                 raise LaunchFailed(f"{spec.id} would share its device {device} with another instance")
-            taken = {record.first_id for record in self._records.values()}
+            taken = {record.first_id for record in others}
             slots = ((spec.number + step) % _RANGES for step in range(_RANGES))
             first_id = next(one for slot in slots if (one := _FIRST_ID + slot * IDS) not in taken)
             things = [HostObject("link", device), self._folder(spec.id)]
             self._journal.making(*([] if self._present else self._shared()), *things)
             self._present.add(spec.id)
-            self._records[spec.id] = Record(spec, device, first_id)
+            self._roster.enter(Record(spec, device, first_id))
         return first_id
 
     def _is_free(self, device: str) -> bool:
         """Whether nobody has this name; the kernel may still be taking away what a dead process of ours left."""
         for _ in range(100):
-            if links.find_link(self._route, device) is None:
+            if links.find_link(self._roster.route, device) is None:
                 return True
             time.sleep(0.02)
         return False
 
     def _forget(self, instance: InstanceId) -> None:
         """It was never begun: nothing of it is on the host."""
-        with self._lock:
-            record = self._records.pop(instance)
+        with self._roster.lock:
+            record = self._roster.strike(instance)
+            assert record is not None  # entered by _begin
             self._present.discard(instance)
             shared = [] if self._present else self._shared()
             self._journal.removed(self._folder(instance), HostObject("link", record.device), *shared)
 
     def _make(self, spec: InstanceSpec, device: str, first_id: int, key: HostKey) -> None:
-        folder = self._directory / spec.id
+        folder = self._roster.folder(spec.id)
         folder.mkdir(mode=0o700, parents=True)
         for name in ("upper", "work", "bundle"):
             (folder / name).mkdir(mode=0o755)
         os.chown(folder / "upper", first_id, first_id)
         write_own_files(folder / "upper", spec, key, first_id)
-        self._console(spec.id).write_text(f"ssh host key: {key.fingerprint} (ED25519)\n", encoding="ascii")
+        self._roster.console_file(spec.id).write_text(f"ssh host key: {key.fingerprint} (ED25519)\n", encoding="ascii")
         namespaces = new_user_namespace(first_id, IDS)
-        with self._lock:
-            self._held[spec.id] = namespaces
-        make_device(self._route, device, namespaces.network, spec)
-        records.save(folder, Record(spec, device, first_id))
+        self._roster.hold(spec.id, namespaces)
+        make_device(self._roster.route, device, namespaces.network, spec)
+        self._roster.save(Record(spec, device, first_id))
 
     def _run(self, record: Record, namespaces: UserNamespace) -> ProcessId:
         spec = record.spec
         recipe = self._images.recipe(spec.recipe)
-        folder = self._directory / spec.id
+        folder = self._roster.folder(spec.id)
         config = config_of(
             Bundle(
                 root=str(self._mounts.root),
@@ -250,7 +205,7 @@ class ContainerDriver:
             )
         )
         (folder / "bundle" / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        console = open_console(self._console(spec.id))
+        console = open_console(self._roster.console_file(spec.id))
         try:
             return self._mounts.with_root(
                 recipe.layer,
@@ -269,11 +224,4 @@ class ContainerDriver:
         ]
 
     def _folder(self, instance: InstanceId) -> HostObject:
-        return HostObject("directory", str(self._directory / instance))
-
-    def _console(self, instance: InstanceId) -> Path:
-        return self._directory / instance / "console"
-
-    def _record(self, instance: InstanceId) -> Record | None:
-        with self._lock:
-            return self._records.get(instance)
+        return HostObject("directory", str(self._roster.folder(instance)))

@@ -1,7 +1,7 @@
 """Who asks: the address under which the services namespace sees an endpoint, and what one endpoint may take.
 
-An endpoint is 100.64.0.0/10 with its number, over IPv6 fd00:ec2:0:1::/64 with the same number at the end. The bit
-`_BY_NETWORK` tells the datapath by which address the resolver was called; who asks is the same.
+An endpoint is 100.64.0.0/10 with its number of 22 bits, over IPv6 fd00:ec2:0:1:: with the same number. The bit
+`_BY_NETWORK` of it tells the datapath by which address the resolver was called; who asks is the same.
 """
 
 import time
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 ENDPOINTS = IPv4Network("100.64.0.0/10")
-ENDPOINTS6 = IPv6Network("fd00:ec2:0:1::/64")
+ENDPOINTS6 = IPv6Network("fd00:ec2:0:1::/106")
 NOBODY = IPv4Address("0.0.0.0")
 
 PACKETS_A_SECOND = 1024  # of one interface to the services together, as in EC2
@@ -25,15 +25,10 @@ def asker_of(source: str) -> IPv4Address:
         address = IPv4Address(source)
     else:
         whole = IPv6Address(source.partition("%")[0])
-        address = IPv4Address(int(whole) & 0xFFFFFFFF) if whole in ENDPOINTS6 else NOBODY
-        if address not in ENDPOINTS:
+        if whole not in ENDPOINTS6:
             return NOBODY
+        address = ENDPOINTS[int(whole) & int(ENDPOINTS.hostmask)]
     return IPv4Address(int(address) & ~_BY_NETWORK) if address in ENDPOINTS else address
-
-
-def service_address6(address: IPv4Address) -> IPv6Address:
-    """The endpoint that has this service address, over IPv6."""
-    return ENDPOINTS6[int(address)]
 
 
 class Places:

@@ -5,7 +5,6 @@ sure that it is true. `respond` is a pure function; the class around it reads re
 """
 
 import asyncio
-import logging
 import secrets
 import socket
 import time
@@ -14,8 +13,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Address
 
-from stockade.instances.network.askers import NOBODY, Places, asker_of
+from stockade.instances.network.askers import Places
 from stockade.instances.network.items import VERSIONS, Subject, read_item
+from stockade.instances.network.streams import StreamServer
 from stockade.instances.network.tokens import LONGEST_S, check_token, make_token
 
 SubjectOf = Callable[[IPv4Address], Subject | None]
@@ -24,7 +24,6 @@ _TTL_HEADER, _TOKEN_HEADER = "x-aws-ec2-metadata-token-ttl-seconds", "x-aws-ec2-
 _HEAD_LIMIT = 16384
 _PATIENCE_S = 10.0
 _MOST_CONNECTIONS, _MOST_OF_ONE = 512, 32  # none can keep the others from being served
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,42 +112,20 @@ class MetadataServer:
         self._subject_of = subject_of
         self._options = options
         self._secret = secret or secrets.token_bytes(32)
-        self._servers: list[asyncio.Server] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._places = Places(_MOST_CONNECTIONS, _MOST_OF_ONE)
+        self._streams = StreamServer(self._serve, Places(_MOST_CONNECTIONS, _MOST_OF_ONE), _HEAD_LIMIT)
 
     async def serve(self, tcp: socket.socket) -> None:
         """Answer on this bound socket (not yet listening) until `close`. It is ours from here on."""
-        serving = await asyncio.start_server(self._connection, sock=tcp, limit=_HEAD_LIMIT, backlog=1024)
-        self._servers.append(serving)
+        await self._streams.serve(tcp)
 
     async def close(self) -> None:
-        for server in self._servers:
-            server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._streams.close()
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        peer = writer.get_extra_info("peername")
-        asker = asker_of(peer[0]) if peer else NOBODY
-        if not self._places.take(asker):
-            writer.close()
-            return
-        self._tasks.add(task)
-        try:
-            again = True
-            while again:
-                async with asyncio.timeout(_PATIENCE_S):
-                    again = await self._exchange(reader, writer, asker)
-        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-            pass  # idle or gone: nobody to tell
-        finally:
-            self._tasks.discard(task)
-            self._places.leave(asker)
-            writer.close()
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asker: IPv4Address) -> None:
+        again = True
+        while again:
+            async with asyncio.timeout(_PATIENCE_S):
+                again = await self._exchange(reader, writer, asker)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asker: IPv4Address) -> bool:
         """One request and its answer; whether the connection may carry another."""

@@ -23,9 +23,10 @@ import dns.rdatatype
 import dns.reversename
 import dns.rrset
 
-from stockade.instances.network.askers import NOBODY, PacketAllowance, Places, asker_of
+from stockade.instances.network.askers import PacketAllowance, Places, asker_of
 from stockade.instances.network.datagrams import DatagramServer, Reply, Source
 from stockade.instances.network.names import Names
+from stockade.instances.network.streams import StreamServer
 from stockade.model.addresses import Address
 from stockade.model.ids import InstanceId
 
@@ -174,21 +175,18 @@ class Resolver:
         self._forward = forward
         self._allowance = allowance
         self._datagrams = DatagramServer(self._datagram, allowance)
-        self._servers: list[asyncio.Server] = []
-        self._places = Places(_MOST_CONNECTIONS, _MOST_OF_ONE)
-        self._streams: set[asyncio.Task[None]] = set()
+        self._streams = StreamServer(self._stream, Places(_MOST_CONNECTIONS, _MOST_OF_ONE), 1 << 16)
         self._forwarding: set[asyncio.Task[None]] = set()
 
     async def serve(self, udp: socket.socket, tcp: socket.socket) -> None:
         """Answer on these bound sockets (tcp: not yet listening) until `close`. They are ours from here on."""
         self._datagrams.serve(udp)
-        self._servers.append(await asyncio.start_server(self._stream, sock=tcp, limit=1 << 16))
+        await self._streams.serve(tcp)
 
     async def close(self) -> None:
         self._datagrams.close()
-        for server in self._servers:
-            server.close()
-        tasks = (*self._streams, *self._forwarding)
+        await self._streams.close()
+        tasks = tuple(self._forwarding)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -214,33 +212,18 @@ class Resolver:
         reply = await self._forward(query.to_wire())
         return failure(query, dns.rcode.SERVFAIL) if reply is None else reply
 
-    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        peer = writer.get_extra_info("peername")
-        asker = asker_of(peer[0]) if peer else NOBODY
-        if not self._places.take(asker):
-            writer.close()
-            return
-        self._streams.add(task)
-        try:
-            while True:
-                async with asyncio.timeout(_IDLE_S):
-                    length = int.from_bytes(await reader.readexactly(2), "big")
-                    data = await reader.readexactly(length)
-                if self._allowance is not None and not self._allowance.take(asker):
-                    break
-                reply, others = respond(data, self._view, asker, largest=65535)
-                if others is not None:
-                    reply = await self._forwarded(others)
-                if reply is None:
-                    break
-                writer.write(len(reply).to_bytes(2, "big") + reply)
-                async with asyncio.timeout(_IDLE_S):
-                    await writer.drain()
-        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-            pass  # idle or gone: nobody to tell
-        finally:
-            self._streams.discard(task)
-            self._places.leave(asker)
-            writer.close()
+    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asker: IPv4Address) -> None:
+        while True:
+            async with asyncio.timeout(_IDLE_S):
+                length = int.from_bytes(await reader.readexactly(2), "big")
+                data = await reader.readexactly(length)
+            if self._allowance is not None and not self._allowance.take(asker):
+                return
+            reply, others = respond(data, self._view, asker, largest=65535)
+            if others is not None:
+                reply = await self._forwarded(others)
+            if reply is None:
+                return
+            writer.write(len(reply).to_bytes(2, "big") + reply)
+            async with asyncio.timeout(_IDLE_S):
+                await writer.drain()

@@ -7,7 +7,7 @@ closes this with the agent. The services namespace and its links are made by who
 import errno
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
@@ -21,6 +21,7 @@ from stockade.linux.namespaces import in_netns
 from stockade.model.addresses import Address
 from stockade.model.host_view import HostView, ViewInterface, ViewMember
 from stockade.model.ids import HostId, InstanceId, NetworkInterfaceId
+from stockade.model.persistent_map import changed_keys
 
 METADATA: tuple[Address, ...] = (IPv4Address("169.254.169.254"), IPv6Address("fd00:ec2::254"))
 RESOLVER: tuple[Address, ...] = (IPv4Address("169.254.169.253"), IPv6Address("fd00:ec2::253"))
@@ -119,19 +120,33 @@ class Services:
 
     def view_changed(self, view: HostView) -> None:
         """Answers follow this view from here on."""
-        self._view = view
-        behind: dict[tuple[int, IPv4Address], IPv4Address] = {}
-        owners: dict[tuple[int, Address | InstanceId], tuple[Address, ...]] = {}
-        items: tuple[ViewMember | ViewInterface, ...] = (*view.members.values(), *view.interfaces.values())
-        for item in items:
-            private = _private(item.addresses)
-            if item.public is not None and private is not None:
-                behind[item.vpc, item.public] = private
-            owners |= dict.fromkeys(((item.vpc, address) for address in item.addresses), item.addresses)
-            if isinstance(item, ViewInterface) and item.instance is not None:
-                owners[item.vpc, item.instance] = item.addresses
-        self._private = behind
-        self._owners = owners
+        before, self._view = self._view, view
+        moved = {*changed_keys(before.members, view.members), *changed_keys(before.interfaces, view.interfaces)}
+        for name in moved:
+            self._forget(before.members.get(name))
+            self._forget(before.interfaces.get(name))
+        for name in moved:
+            self._learn(view.members.get(name))
+            self._learn(view.interfaces.get(name))
+
+    def _learn(self, item: ViewMember | ViewInterface | None) -> None:
+        if item is None:
+            return
+        private = _private(item.addresses)
+        if item.public is not None and private is not None:
+            self._private[item.vpc, item.public] = private
+        for place in _places(item):
+            self._owners[place] = item.addresses
+
+    def _forget(self, item: ViewMember | ViewInterface | None) -> None:
+        if item is None:
+            return
+        # What has become another's meanwhile stays the other's.
+        if item.public is not None and self._private.get((item.vpc, item.public)) == _private(item.addresses):
+            del self._private[item.vpc, item.public]
+        for place in _places(item):
+            if self._owners.get(place) == item.addresses:
+                del self._owners[place]
 
     def hostname(self, interface: ViewInterface) -> str:
         """The name an instance with this interface calls itself."""
@@ -210,3 +225,10 @@ class Services:
 def _private(addresses: Iterable[Address]) -> IPv4Address | None:
     """The primary one."""
     return next((one for one in addresses if isinstance(one, IPv4Address)), None)
+
+
+def _places(item: ViewMember | ViewInterface) -> Iterator[tuple[int, Address | InstanceId]]:
+    """What it can be asked for by, in its network."""
+    yield from ((item.vpc, address) for address in item.addresses)
+    if isinstance(item, ViewInterface) and item.instance is not None:
+        yield item.vpc, item.instance

@@ -184,7 +184,8 @@ class Reachability:
         if sender is not None:
             names.add(sender)
         found = {name: self._view.interfaces[name] for name in sorted(names)}
-        return HostView(self._view.host, self._view.revision, self._view.groups, {}, found)
+        view = self._view
+        return HostView(view.host, view.revision, view.groups, {}, found, prefix_lists=view.prefix_lists)
 
 
 def _first(interface: ViewInterface, version: int) -> Address | None:

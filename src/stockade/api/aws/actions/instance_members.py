@@ -5,6 +5,7 @@ from typing import Any
 
 from stockade.api.aws.actions import tags
 from stockade.api.aws.actions.filters import Table, member
+from stockade.api.aws.actions.network_interfaces import ipv6_of, tracked_as
 from stockade.api.aws.registry import Asked
 from stockade.model.instance import InstanceState
 from stockade.model.network_interface import NetworkInterface
@@ -38,6 +39,8 @@ FILTERS: Table = {
     "monitoring-state": member("Monitoring", "State"),
     "network-interface.group-id": member("NetworkInterfaces", "Groups", "GroupId"),
     "network-interface.group-name": member("NetworkInterfaces", "Groups", "GroupName"),
+    "ipv6-address": member("Ipv6Address"),
+    "network-interface.ipv6-addresses.ipv6-address": member("NetworkInterfaces", "Ipv6Addresses", "Ipv6Address"),
     "network-interface.mac-address": member("NetworkInterfaces", "MacAddress"),
     "network-interface.network-interface-id": member("NetworkInterfaces", "NetworkInterfaceId"),
     "network-interface.private-ip-address": member("NetworkInterfaces", "PrivateIpAddress"),
@@ -150,6 +153,7 @@ def _addresses(one: InstanceDescription, interface: NetworkInterface, vpc: Vpc) 
     return shown | {
         "VpcId": vpc.id,
         "SubnetId": interface.subnet,
+        "Ipv6Address": next((str(address) for address in interface.addresses if address.version == 6), None),
         "NetworkInterfaces": [
             {
                 "NetworkInterfaceId": interface.id,
@@ -163,7 +167,8 @@ def _addresses(one: InstanceDescription, interface: NetworkInterface, vpc: Vpc) 
                 "PrivateIpAddress": str(interface.addresses[0]),
                 "PrivateDnsName": one.private_name,
                 "PrivateIpAddresses": private,
-                "Ipv6Addresses": [],
+                "Ipv6Addresses": ipv6_of(interface),
+                "ConnectionTrackingConfiguration": tracked_as(interface),
                 "SourceDestCheck": interface.source_dest_check,
                 "Groups": _groups(one.groups),
                 "Association": association,

@@ -3,12 +3,13 @@
 import binascii
 from base64 import b64decode
 from collections.abc import Mapping
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 
 from stockade.api.aws.actions import tags
 from stockade.api.aws.actions.filters import keep
 from stockade.api.aws.actions.instance_members import FILTERS, reservation_of, state_of
+from stockade.api.aws.actions.network_interfaces import tracking_of
 from stockade.api.aws.actions.pages import page, refuse_with
 from stockade.api.aws.registry import Asked, action
 from stockade.api.aws.wire.faults import Fault
@@ -32,7 +33,7 @@ _INERT = (
     reads=(
         *("ImageId", "MinCount", "MaxCount", "InstanceType", "KeyName", "UserData", "ClientToken"),
         *("SecurityGroups", "SecurityGroupIds", "SubnetId", "PrivateIpAddress", "Placement", "TagSpecifications"),
-        *("Ipv6AddressCount", "DisableApiTermination", "EnclaveOptions"),
+        *("Ipv6AddressCount", "Ipv6Addresses", "NetworkInterfaces", "DisableApiTermination", "EnclaveOptions"),
     ),
     inert=_INERT,
 )
@@ -48,29 +49,66 @@ def launch_request(asked: Asked) -> LaunchRequest:
         raise Fault("MissingParameter", "The request must contain the parameter ImageId")
     if asked.old.get("AddressingType", "public") != "public":
         raise Fault("UnsupportedOperation", "Only public addressing is supported by Stockade.")
-    for name, kept in (("Ipv6AddressCount", 0), ("DisableApiTermination", False)):
-        if given.get(name, kept) != kept:
-            raise Fault("UnsupportedOperation", f"The parameter {name} of RunInstances is not supported by Stockade.")
+    if given.get("DisableApiTermination"):
+        raise Fault("UnsupportedOperation", "The parameter DisableApiTermination of RunInstances is not supported.")
     if given.get("EnclaveOptions", {}).get("Enabled"):
         raise Fault("UnsupportedOperation", "Enclaves are not supported by Stockade.")
     _check_counts(given)
+    place = placed(given)
     return LaunchRequest(
         image=given["ImageId"],
         min_count=given["MinCount"],
         max_count=given["MaxCount"],
         groups=(
             *(GroupRef(name=name) for name in given.get("SecurityGroups", ())),
-            *(GroupRef(id=group) for group in given.get("SecurityGroupIds", ())),
+            *(GroupRef(id=group) for group in place.get("SecurityGroupIds", ())),
         ),
         key_name=given.get("KeyName") or None,
         user_data=_user_data(given.get("UserData")),
         type=given.get("InstanceType") or "m1.small",
         zone=given.get("Placement", {}).get("AvailabilityZone") or None,
-        subnet=given.get("SubnetId") or None,
-        private_address=_address(given.get("PrivateIpAddress")),
+        subnet=place.get("SubnetId") or None,
+        private_address=_address(place.get("PrivateIpAddress")),
+        ipv6_count=place.get("Ipv6AddressCount"),
+        ipv6=tuple(_ipv6(one.get("Ipv6Address", "")) for one in place.get("Ipv6Addresses", ())),
+        associate_public=place.get("AssociatePublicIpAddress"),
+        tracking=tracking_of(place.get("ConnectionTrackingSpecification", {})),
         client_token=given.get("ClientToken") or None,
         tags=_launch_tags(asked),
     )
+
+
+_OF_INTERFACE = frozenset({
+    "SubnetId", "Groups", "PrivateIpAddress", "Ipv6AddressCount", "Ipv6Addresses", "AssociatePublicIpAddress",
+    "ConnectionTrackingSpecification", "DeviceIndex", "DeleteOnTermination", "InterfaceType", "NetworkCardIndex",
+})  # fmt: skip
+_AS_EVERY_INTERFACE = {
+    "DeviceIndex": 0,
+    "DeleteOnTermination": True,
+    "InterfaceType": "interface",
+    "NetworkCardIndex": 0,
+}
+
+
+def placed(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Subnet, groups and addresses, given for the instance or for its one interface. Raises Fault for both at once."""
+    interfaces = given.get("NetworkInterfaces", ())
+    if not interfaces:
+        return given
+    if len(interfaces) > 1:
+        raise Fault("UnsupportedOperation", "Instances with several network interfaces are not supported by Stockade.")
+    for name, spelled in (("SecurityGroups", "security groups"), ("SecurityGroupIds", "security groups"),
+                          ("SubnetId", "subnet ID"), ("PrivateIpAddress", "private address"),
+                          ("Ipv6AddressCount", "IPv6 addresses"), ("Ipv6Addresses", "IPv6 addresses")):  # fmt: skip
+        if given.get(name):
+            said = f"Network interfaces and an instance-level {spelled} may not be specified on the same request"
+            raise Fault("InvalidParameterCombination", said)
+    interface = dict(interfaces[0])
+    for name, value in interface.items():
+        if name not in _OF_INTERFACE or _AS_EVERY_INTERFACE.get(name, value) != value:
+            said = f"The parameter NetworkInterface.{name} of RunInstances is not supported by Stockade."
+            raise Fault("UnsupportedOperation", said)
+    return interface | {"SecurityGroupIds": interface.get("Groups", ())}
 
 
 @action("DescribeInstances", reads=("InstanceIds", "Filters", "MaxResults", "NextToken"),
@@ -134,6 +172,13 @@ def _address(text: str | None) -> IPv4Address | None:
         return IPv4Address(text)
     except AddressValueError:
         raise Fault("InvalidParameterValue", f"Value ({text}) for parameter PrivateIpAddress is invalid.") from None
+
+
+def _ipv6(text: str) -> IPv6Address:
+    try:
+        return IPv6Address(text)
+    except AddressValueError:
+        raise Fault("InvalidParameterValue", f"Value ({text}) for parameter Ipv6Address is invalid.") from None
 
 
 def _launch_tags(asked: Asked) -> dict[str, str]:

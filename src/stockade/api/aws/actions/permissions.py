@@ -10,9 +10,9 @@ from stockade.model import ports
 from stockade.model.addresses import Cidr, parse_cidr
 from stockade.model.errors import CidrMalformed, ProtocolUnknown
 from stockade.model.ids import SecurityGroupId
-from stockade.model.rule import CidrPeer, Direction, GroupPeer, Rule
+from stockade.model.rule import CidrPeer, Direction, GroupPeer, PrefixListPeer, Rule
 from stockade.model.security_group import SecurityGroup
-from stockade.service.rules import RuleRequest, whole_group
+from stockade.service.rules import ListRef, RuleRequest, whole_group
 from stockade.service.security_groups import GroupRef
 
 NameOf = Callable[[SecurityGroupId], str | None]
@@ -93,6 +93,8 @@ def unknown_of(request: RuleRequest) -> dict[str, Any]:
     if isinstance(request.peer, GroupRef):
         pair = {"GroupId": request.peer.id, "GroupName": request.peer.name, "UserId": request.peer.account}
         return shown | {"UserIdGroupPairs": [pair]}
+    if isinstance(request.peer, ListRef):
+        return shown | {"PrefixListIds": [{"PrefixListId": request.peer.id}]}
     if request.peer.version == 4:
         return shown | {"IpRanges": [{"CidrIp": str(request.peer)}]}
     return shown | {"Ipv6Ranges": [{"CidrIpv6": str(request.peer)}]}
@@ -119,6 +121,8 @@ def _single(rule: Rule) -> dict[str, Any]:
     }
     if isinstance(rule.peer, CidrPeer):
         shown["CidrIpv4" if rule.peer.cidr.version == 4 else "CidrIpv6"] = str(rule.peer.cidr)
+    if isinstance(rule.peer, PrefixListPeer):
+        shown["PrefixListId"] = rule.peer.prefix_list
     return shown
 
 
@@ -133,6 +137,8 @@ def _add_peer(permission: dict[str, Any], rule: Rule, name_of: NameOf | None) ->
             permission["IpRanges"].append({"CidrIp": _text(cidr), "Description": rule.description})
         case CidrPeer(cidr):
             permission["Ipv6Ranges"].append({"CidrIpv6": _text(cidr), "Description": rule.description})
+        case PrefixListPeer(prefix_list):
+            permission["PrefixListIds"].append({"PrefixListId": prefix_list, "Description": rule.description})
 
 
 @lru_cache(maxsize=65536)
@@ -144,18 +150,21 @@ def _text(cidr: Cidr) -> str:
 def _of_permission(permission: Mapping[str, Any], classic: bool) -> list[RuleRequest]:
     protocol = _protocol(permission.get("IpProtocol", ""), classic)
     low, high = permission.get("FromPort"), permission.get("ToPort")
-    for entry in permission.get("PrefixListIds", ()):
-        named = entry.get("PrefixListId", "")
-        raise Fault("InvalidPrefixListID.NotFound", f"The prefix list ID '{named}' does not exist")
-    peers: list[tuple[Cidr | GroupRef, str | None]] = []
+    peers: list[tuple[Cidr | GroupRef | ListRef, str | None]] = []
     for entry in permission.get("IpRanges", ()):
         peers.append((_block(entry.get("CidrIp"), "CidrIp", 4), _description(entry)))
     for entry in permission.get("Ipv6Ranges", ()):
         peers.append((_block(entry.get("CidrIpv6"), "CidrIpv6", 6), _description(entry)))
     for pair in permission.get("UserIdGroupPairs", ()):
         peers.append((_group(pair), _description(pair)))
+    for entry in permission.get("PrefixListIds", ()):
+        if not entry.get("PrefixListId"):
+            raise Fault("MissingParameter", "The request must contain the parameter PrefixListId")
+        peers.append((ListRef(entry["PrefixListId"]), _description(entry)))
     if not peers:
-        raise Fault("MissingParameter", "The request must contain the parameter IpRanges, Ipv6Ranges or Groups")
+        raise Fault(
+            "MissingParameter", "The request must contain the parameter IpRanges, Ipv6Ranges, PrefixListIds or Groups"
+        )
     return [RuleRequest(protocol, low, high, peer, description) for peer, description in peers]
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from stockade.api.aws.actions import tags
+from stockade.api.aws.actions import ipv6_blocks, tags
 from stockade.api.aws.actions.filters import Table, keep, member
 from stockade.api.aws.actions.pages import page, refuse_with
 from stockade.api.aws.registry import Asked, action
@@ -11,6 +11,9 @@ from stockade.model.vpc import Vpc
 from stockade.service.vpcs import SubnetDescription
 
 _VPC_FILTERS: Table = {
+    "ipv6-cidr-block-association.association-id": member("Ipv6CidrBlockAssociationSet", "AssociationId"),
+    "ipv6-cidr-block-association.ipv6-cidr-block": member("Ipv6CidrBlockAssociationSet", "Ipv6CidrBlock"),
+    "ipv6-cidr-block-association.state": member("Ipv6CidrBlockAssociationSet", "Ipv6CidrBlockState", "State"),
     "cidr": member("CidrBlock"),
     "cidr-block-association.cidr-block": member("CidrBlockAssociationSet", "CidrBlock"),
     "is-default": member("IsDefault"),
@@ -20,6 +23,9 @@ _VPC_FILTERS: Table = {
     "vpc-id": member("VpcId"),
 }
 _SUBNET_FILTERS: Table = {
+    "ipv6-cidr-block-association.association-id": member("Ipv6CidrBlockAssociationSet", "AssociationId"),
+    "ipv6-cidr-block-association.ipv6-cidr-block": member("Ipv6CidrBlockAssociationSet", "Ipv6CidrBlock"),
+    "ipv6-cidr-block-association.state": member("Ipv6CidrBlockAssociationSet", "Ipv6CidrBlockState", "State"),
     "availability-zone": member("AvailabilityZone"),
     "availabilityZone": member("AvailabilityZone"),
     "availability-zone-id": member("AvailabilityZoneId"),
@@ -126,7 +132,7 @@ def _vpc(asked: Asked, vpc: Vpc) -> dict[str, Any]:
         "CidrBlockAssociationSet": [
             {"AssociationId": association, "CidrBlock": str(vpc.cidr), "CidrBlockState": {"State": "associated"}}
         ],
-        "Ipv6CidrBlockAssociationSet": [],
+        "Ipv6CidrBlockAssociationSet": [ipv6_blocks.of_vpc(vpc.id, vpc.ipv6, vpc.region)] if vpc.ipv6 else [],
         "DhcpOptionsId": "default",
         "InstanceTenancy": "default",
         "IsDefault": vpc.is_default,
@@ -144,8 +150,8 @@ def _subnet(asked: Asked, one: SubnetDescription) -> dict[str, Any]:
         "VpcId": subnet.vpc,
         "State": "available",
         "CidrBlock": str(subnet.cidr),
-        "Ipv6CidrBlockAssociationSet": [],
-        "AssignIpv6AddressOnCreation": False,
+        "Ipv6CidrBlockAssociationSet": [ipv6_blocks.of_subnet(subnet.id, subnet.ipv6)] if subnet.ipv6 else [],
+        "AssignIpv6AddressOnCreation": subnet.ipv6 is not None,
         "AvailabilityZone": subnet.zone,
         "AvailabilityZoneId": zone_id(subnet.zone, region),
         "AvailableIpAddressCount": one.available,

@@ -1,0 +1,160 @@
+"""Explain with packets: what the engine says of a question, held against what the kernel does with real packets.
+
+answer -> the packets that stand for the question -> those between real interfaces of one host -> its agent -> results
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from stockade.model.errors import ParametersConflict
+from stockade.model.host_view import HostView
+from stockade.model.ids import HostId, NetworkInterfaceId
+from stockade.model.probe import MOST_PROBES, ProbeOutcome, ProbePacket, ProbeResult
+from stockade.policy.questions.reach import Tried
+from stockade.service.answers import Answer, Question
+from stockade.service.caller import Caller
+from stockade.service.cell import Cell
+from stockade.service.directory import Directory
+
+MOST_OF_ONE = 24
+"""Packets sent for one question. Those left out differ from one sent only by a rule, and the answer says how many."""
+
+SendProbes = Callable[[HostId, tuple[ProbePacket, ...]], Awaitable[tuple[ProbeResult, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A packet that the engine was asked about, and what became of it in the kernel."""
+
+    tried: Tried
+    result: ProbeResult
+
+    @property
+    def agrees(self) -> bool | None:
+        """None: no packet was sent."""
+        if self.result.outcome is ProbeOutcome.UNTRIED:
+            return None
+        return self.tried.passed is (self.result.outcome is ProbeOutcome.ARRIVED)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedAnswer:
+    """An answer with its packets. `left_out`: packets of the question that were not sent, being many."""
+
+    answer: Answer
+    packets: tuple[Probed, ...]
+    left_out: int
+
+    @property
+    def sent(self) -> int:
+        return sum(one.agrees is not None for one in self.packets)
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the kernel did with every packet what the engine said. None: none was sent."""
+        said = [one.agrees for one in self.packets if one.agrees is not None]
+        return all(said) if said else None
+
+    @property
+    def untried(self) -> str | None:
+        """Why the first of those that were not sent was not."""
+        return next((one.result.why for one in self.packets if one.agrees is None), None)
+
+
+class Probing:
+    """Use cases with packets. They open flows as any packet would, and change nothing else."""
+
+    def __init__(self, cell: Cell, send: SendProbes) -> None:
+        self._cell = cell
+        self._send = send
+
+    async def probe(
+        self, caller: Caller, answers: Sequence[Answer], ask: Callable[[Sequence[Question]], Awaitable[list[Answer]]]
+    ) -> list[ProbedAnswer]:
+        """Each answer with its packets. Raises ParametersConflict when a sender is not the caller's.
+
+        Where both differ, both are asked once more: rules may have changed between the two.
+        """
+        found = [await self._probe(caller, answer) for answer in answers]
+        differing = [at for at, one in enumerate(found) if one.agrees is False]
+        again = await ask([found[at].answer.question for at in differing]) if differing else []
+        for at, answer in zip(differing, again, strict=True):
+            found[at] = await self._probe(caller, answer)
+        return found
+
+    async def _probe(self, caller: Caller, answer: Answer) -> ProbedAnswer:
+        chosen = _chosen(answer)
+        directory = Directory(self._cell.resources, caller)
+        for tried in chosen:
+            self._check_sender(caller, directory, tried)
+        aims = [self._aim(answer.view, tried) for tried in chosen]
+        results: list[ProbeResult | None] = [None if isinstance(aim, tuple) else _untried(aim) for aim in aims]
+        hosts = {aim[0] for aim in aims if isinstance(aim, tuple)}
+        for host in hosts:
+            places = [at for at, aim in enumerate(aims) if isinstance(aim, tuple) and aim[0] == host]
+            packets = tuple(aim[1] for aim in aims if isinstance(aim, tuple) and aim[0] == host)
+            for start in range(0, len(packets), MOST_PROBES):
+                part = slice(start, start + MOST_PROBES)
+                for at, result in zip(places[part], await self._send(host, packets[part]), strict=True):
+                    results[at] = result
+        probed = (Probed(tried, result) for tried, result in zip(chosen, results, strict=True) if result is not None)
+        return ProbedAnswer(answer, tuple(probed), len(answer.reach.tried) - len(chosen))
+
+    def _check_sender(self, caller: Caller, directory: Directory, tried: Tried) -> None:
+        """Whose packet it would be: an interface of the caller's, or for administrators also the world outside."""
+        if tried.sender is None:
+            allowed = caller.account.is_admin
+        else:
+            interface = self._cell.resources.interfaces.get(tried.sender)
+            allowed = interface is None or directory.sees_account(interface.account)
+        if not allowed:
+            raise ParametersConflict("Packets are sent for you only from interfaces of your own.")
+
+    def _aim(self, view: HostView, tried: Tried) -> tuple[HostId, ProbePacket] | str:
+        """Which host is to send it to whom, or why nobody can."""
+        resources = self._cell.resources
+        receiver = _receiver(view, tried)
+        if receiver is None:
+            return f"{tried.packet.destination} is no interface's address: nobody could see it arrive"
+        there = resources.interfaces.get(receiver)
+        if there is None:
+            return "the receiver is imagined: its group has no member that could"
+        if tried.sender is None:
+            return there.host, ProbePacket(tried.packet, None, receiver)
+        here = resources.interfaces.get(tried.sender)
+        if here is None:
+            return "the sender is imagined: its group has no member that could"
+        if here.host != there.host:
+            return "sender and receiver are on different hosts"
+        return here.host, ProbePacket(tried.packet, tried.sender, receiver)
+
+
+def _chosen(answer: Answer) -> list[Tried]:
+    """The packet shown, and others of the question: as many of each verdict as may be."""
+    tried = [one for one in answer.reach.tried if one is not answer.shown]
+    by_verdict = ([one for one in tried if one.passed], [one for one in tried if not one.passed])
+    half = MOST_OF_ONE // 2
+    first = by_verdict[0][: max(half, MOST_OF_ONE - 1 - len(by_verdict[1]))]
+    rest = by_verdict[1][: MOST_OF_ONE - 1 - len(first)]
+    return ([] if answer.shown is None else [answer.shown]) + first + rest
+
+
+def _receiver(view: HostView, tried: Tried) -> NetworkInterfaceId | None:
+    """Whose address the packet is sent to, as its sender can mean it."""
+    sender = None if tried.sender is None else view.interfaces[tried.sender]
+    address = tried.packet.destination
+    own = [
+        one.id
+        for one in view.interfaces.values()
+        if (sender is not None and one.vpc == sender.vpc and address in one.addresses)
+    ]
+    public = [
+        one.id
+        for one in view.interfaces.values()
+        if one.public == address or (one.public6 and address.version == 6 and address in one.addresses)
+    ]
+    return next(iter([*own, *public]), None)
+
+
+def _untried(why: str) -> ProbeResult:
+    return ProbeResult(ProbeOutcome.UNTRIED, why)

@@ -1,0 +1,52 @@
+"""Machines and rules for tests of what goes on while an agent dies.
+
+clients ── tcp 7000 ──▶ servers      by group: tracked
+anybody ── tcp 7001 ──▶ anybody      by 0.0.0.0/0, and everything may leave: untracked
+nothing else
+"""
+
+from ipaddress import IPv4Network
+
+from netns.agent_host import ACCOUNT, AgentHost, Machine, rule, view_items
+from netns.live_traffic import End
+from stockade.model.host_view import ViewGroup, ViewItem
+from stockade.model.ids import SecurityGroupId
+from stockade.model.ports import ANY, TCP
+from stockade.model.rule import CidrPeer, Direction, GroupPeer
+
+TRACKED_PORT, UNTRACKED_PORT = 7000, 7001
+CLIENTS, SERVERS = SecurityGroupId("sg-00000001"), SecurityGroupId("sg-00000002")
+ANYBODY = CidrPeer(IPv4Network("0.0.0.0/0"))
+
+
+def clients(count: int) -> list[Machine]:
+    return [Machine(number, (CLIENTS,)) for number in range(1, count + 1)]
+
+
+def servers(count: int) -> list[Machine]:
+    return [Machine(100 + number, (SERVERS,)) for number in range(1, count + 1)]
+
+
+def items(machines: list[Machine]) -> tuple[ViewItem, ...]:
+    """The view of a host with these machines."""
+    leave = rule(1, Direction.EGRESS, ANY, None, ANYBODY)
+    by_group = rule(2, Direction.INGRESS, TCP, (TRACKED_PORT, TRACKED_PORT), GroupPeer(CLIENTS, ACCOUNT))
+    by_block = rule(3, Direction.INGRESS, TCP, (UNTRACKED_PORT, UNTRACKED_PORT), ANYBODY)
+    groups = (
+        ViewGroup(CLIENTS, "clients", (leave, by_block)),
+        ViewGroup(SERVERS, "servers", (leave, by_group, by_block)),
+    )
+    return view_items(groups, machines)
+
+
+def ends_of(host: AgentHost, machines: list[Machine]) -> list[End]:
+    """Where they are; the descriptors are the caller's to close."""
+    return [End(one.address, host.network_of(one)) for one in machines]
+
+
+def pairs(near: list[End], far: list[End], count: int) -> list[tuple[End, End, int]]:
+    """So many connections, spread over all of them, half of each kind."""
+    ports = (TRACKED_PORT, UNTRACKED_PORT)
+    return [
+        (near[number % len(near)], far[number // len(near) % len(far)], ports[number % 2]) for number in range(count)
+    ]
