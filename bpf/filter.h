@@ -38,6 +38,7 @@ inlined enum drop_reason filter_new(struct __sk_buff *skb, struct work *work, st
 	enum drop_reason reason;
 
 	forget_quotation(packet);
+	__builtin_memset(&work->way, 0, sizeof(work->way));
 	begin(work);
 	known = known_address(family, self->vpc, outgoing ? packet->destination : packet->source);
 	if (outgoing)

@@ -69,6 +69,7 @@ separate int open_flow(struct __sk_buff *skb)
 	packet = &work->packet;
 	verdict = &work->verdict;
 	way = &work->way;
+	__builtin_memset(way, 0, sizeof(*way));
 	family = packet->family & 1;
 	verdict->gate = ROUTE;
 	verdict->slot = work->slot;
@@ -269,6 +270,7 @@ separate int open_from_outside(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	packet = &work->packet;
 	verdict = &work->verdict;
+	__builtin_memset(&work->way, 0, sizeof(work->way));
 	forget_quotation(packet);
 	begin(work);
 	reason = ingress(work, target, work->slot, 0, packet->source);

@@ -62,7 +62,6 @@ inlined struct work *new_work(void)
 	work->fragment_link = 0;
 	__builtin_memset(&work->packet, 0, sizeof(work->packet));
 	__builtin_memset(&work->verdict, 0, sizeof(work->verdict));
-	__builtin_memset(&work->way, 0, sizeof(work->way));
 	return work;
 }
 
