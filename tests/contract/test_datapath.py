@@ -192,7 +192,7 @@ def test_a_revoke_refuses_new_flows_and_leaves_tracked_ones(bench: Bench) -> Non
     attach_all(bench, mary())
     bench.datapath.apply(mary())
     assert bench.send(CALL.packet, WEB).reason is DropReason.NONE
-    bench.datapath.apply(mary("tomcat"))
+    bench.datapath.apply(mary("appserver"))
     assert bench.send(back(CALL.packet), APP, ANSWER).reason is DropReason.NONE
     other = replace(CALL.packet, source_port=40_001)
     assert bench.send(other, WEB).reason is DropReason.NO_INGRESS_RULE

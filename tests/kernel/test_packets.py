@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.root, pytest.mark.xdist_group("kernel-packets")]
 WORLD = world(
     group("web", ingress=["tcp/80 from 0.0.0.0/0", "icmp from 0.0.0.0/0", "udp/5000 from 0.0.0.0/0"]),
     group("app", ingress=["tcp/8080 from web", "udp/8080 from web"]),
-    group("apart", ingress=["tcp/80 from 0.0.0.0/0", "udp/80 from 0.0.0.0/0", "all from apart"]),
+    group("apart", ingress=["tcp/80 from 0.0.0.0/0", "udp/80 from 198.18.0.0/16", "all from apart"]),
     instance("web1", "web"),
     instance("web2", "web"),
     instance("app1", "app"),
