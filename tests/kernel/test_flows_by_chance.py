@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from kernel.judging import KernelJudge, ruling
-from scenarios.random_worlds import random_packet, random_view
+from scenarios.random_worlds import random_history, random_packet, random_view
 from scenarios.worlds import group, instance, interface_id, parse_packet, private_address, view, world
 from stockade.datapath.contract import DeviceName
 from stockade.datapath.simulated.conntrack import ICMP_REPLIES, Tcp
@@ -18,7 +18,8 @@ from stockade.model.flow import DropReason, Packet
 from stockade.model.host_view import HostView
 from stockade.model.ids import NetworkInterfaceId
 from stockade.model.ports import ICMP, PORTED
-from stockade.policy.compile import compile_host
+from stockade.policy.compile import Compiler, compile_host
+from stockade.policy.entries import HostPolicy
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("kernel-judge")]
 
@@ -73,6 +74,44 @@ def test_kernel_and_simulation_follow_the_same_flows(kernel: KernelJudge, seed: 
         told = ruling(simulated.send(packet, sender, flags=flags))
         given = kernel.send(packet, sender, flags)
         assert (packet, sender, flags, given.reason) == (packet, sender, flags, told.reason)
+
+
+def with_cuts(chance: Random, policy: HostPolicy, cuts: dict[NetworkInterfaceId, int]) -> HostPolicy:
+    """Now and then somebody asks that an endpoint's flows be judged anew."""
+    for name in policy.endpoints:
+        cuts[name] = cuts.get(name, 0) + (chance.random() < 0.15)
+    endpoints = {name: replace(each, cuts=cuts[name]) for name, each in policy.endpoints.items()}
+    return HostPolicy(endpoints, policy.members, policy.rule_sets)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_flows_meet_the_same_end_when_rules_addresses_and_timers_change(kernel: KernelJudge, seed: int) -> None:
+    chance = Random(f"changes/{seed}")
+    simulated = SimulatedDatapath(datetime(2026, 1, 1, tzinfo=UTC))
+    compiler = Compiler()
+    kernel.enforce(HostPolicy())
+    kernel.forget_flows()
+    cuts: dict[NetworkInterfaceId, int] = {}
+    sent: list[Sent] = []
+    attached: set[NetworkInterfaceId] = set()
+    history = random_history(chance, length=5)
+    for seen in history:
+        policy = with_cuts(chance, compiler(seen), cuts)
+        for gone in attached - policy.endpoints.keys():
+            simulated.detach(gone)
+        for new in sorted(policy.endpoints.keys() - attached):
+            simulated.attach(new, DeviceName(f"veth-{new}"))
+        attached = set(policy.endpoints)
+        simulated.apply(policy)
+        kernel.enforce(policy)
+        sent = [each for each in sent if each[1] is None or each[1] in attached][-200:]
+        sent += conversations(chance, seen, Judge(policy, policy.endpoints))
+        for _ in range(150):
+            packet, sender = chance.choice(sent)
+            flags = chance.choice(FLAGS)
+            told = ruling(simulated.send(packet, sender, flags=flags))
+            given = kernel.send(packet, sender, flags)
+            assert (packet, sender, flags, given.reason) == (packet, sender, flags, told.reason)
 
 
 def test_an_echo_reply_nobody_asked_for_opens_no_way_back(kernel: KernelJudge) -> None:
