@@ -145,10 +145,11 @@ def test_a_refused_program_brings_the_verifiers_reason() -> None:
 def test_no_program_costs_the_verifier_more_than_its_budget() -> None:
     spec = loader.read_object(loader.shipped_object())
     maps = made_maps(spec)
+    assert spec.types is not None
     types = syscall.load_btf(spec.types.data)
     walked = {
         name: syscall.instructions_walked(
-            loader.with_maps(each, maps), spec.license, name, each.kind, loader.function_types(each, types, spec.types)
+            loader.with_maps(each, maps), spec.license, name, each.kind, loader.function_types(each, types, spec)
         )
         for name, each in spec.programs.items()
     }
