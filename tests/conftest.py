@@ -4,6 +4,7 @@
   that a run on a machine that lacks something cannot pass by leaving things out.
 * A test marked `alone` never shares the machine with another one: `./dev test` runs those in a second go.
 * `--host-unchanged` compares the host before the first test with the host after the last.
+* `--hypothesis-profile one-failure` stops at the first failing example: `./dev mutants` asks whether, not why.
 * `golden(path, text)` compares with a file; `./dev golden` (`--rewrite-golden`) writes it.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from netns.host_inventory import Inventory, settled_difference, take
@@ -22,6 +24,8 @@ from stockade.model.journal import NoJournal
 _BEFORE = pytest.StashKey[Inventory]()
 IMAGES = Path("/var/lib/stockade/images")
 IN_CI = bool(os.environ.get("CI"))
+FIRST_FAILURE = tuple(phase for phase in hypothesis.Phase if phase.name in ("explicit", "generate"))
+hypothesis.settings.register_profile("one-failure", phases=FIRST_FAILURE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -100,6 +100,7 @@ class Proven:
 def run_tests(place: Path, tests: Iterable[str]) -> tuple[int, str]:
     """pytest's exit code and what it said. Raises NotCaught when it does not come to an end."""
     options = ["-q", "-rfE", "--tb=line", "-p", "no:cacheprovider", "-o", "timeout=0"]
+    options.append("--hypothesis-profile=one-failure")
     paths = f"{place / 'src'}:{place / 'tests'}"
     environment = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "400"}
     for name in [name for name in environment if name.startswith("PYTEST_")]:

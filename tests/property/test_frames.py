@@ -13,7 +13,13 @@ CHANCE = st.randoms(use_true_random=False)
 
 
 def items_of(view: HostView) -> tuple[ViewItem, ...]:
-    return (*view.groups.values(), *view.members.values(), *view.interfaces.values(), *view.instances.values())
+    return (
+        *view.groups.values(),
+        *view.members.values(),
+        *view.interfaces.values(),
+        *view.instances.values(),
+        *view.prefix_lists.values(),
+    )
 
 
 @settings(max_examples=100, deadline=None)

@@ -146,6 +146,9 @@ class DeviceLoop:
 
     async def settle(self, view: HostView) -> None:
         """Make it so for this view, whose policy is applied. Whatever fails is told, and tried at the next look."""
+        if self._view is not None and self._view is not view and self._view.interfaces is view.interfaces:
+            self._view = view  # a change of rules: what it was settled for, or waits for the next look, is the same
+            return
         async with self._turn:
             self._view = view
             wanted = any(one.device is not None for one in view.interfaces.values())

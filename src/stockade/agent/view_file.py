@@ -16,7 +16,9 @@ from stockade.model.ids import HostId
 from stockade.model.plain import from_plain, to_plain
 
 AGENT_FILES = ("view", "view.new", "boot")
-_MAX_FRAMES = 256  # then the file is written anew; bounds both its size and the time to read it
+_LEAST_ROOM = 1 << 16
+"""Frames take this much beside a whole view, or as much as it does, before the file is written anew: so it is at most
+twice as long as need be, and a large view is not written for every few changes."""
 
 
 class ViewFile:
@@ -25,7 +27,7 @@ class ViewFile:
     def __init__(self, path: Path, host: HostId) -> None:
         self._path = path
         self._host = host
-        self._frames = _MAX_FRAMES
+        self._room = 0
 
     def load(self) -> HostView | None:
         """The view as it was last kept; None when there is none that can be read."""
@@ -45,12 +47,13 @@ class ViewFile:
     def keep(self, frames: Sequence[Frame], view: HostView) -> None:
         """`view` is what the frames made of the view kept before."""
         whole = any(frame.whole for frame in frames)
-        self._frames += len(frames)
-        if whole or self._frames > _MAX_FRAMES:
+        lines = "" if whole else "".join(_line(frame) for frame in frames)
+        if whole or len(lines) > self._room:
             self._write_whole(view)
             return
         with open(self._path, "a", encoding="utf-8") as file:
-            file.writelines(_line(frame) for frame in frames)
+            file.write(lines)
+        self._room -= len(lines)
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -58,11 +61,12 @@ class ViewFile:
     def _write_whole(self, view: HostView) -> None:
         fresh = self._path.with_suffix(".new")
         with open(fresh, "w", encoding="utf-8", opener=_private) as file:
-            file.write(_line(whole_frame(view)))
+            line = _line(whole_frame(view))
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, self._path)
-        self._frames = 0
+        self._room = max(_LEAST_ROOM, len(line))
 
 
 class BootFile:

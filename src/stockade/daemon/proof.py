@@ -28,7 +28,7 @@ from stockade.model.ports import UDP
 from stockade.model.rule import CidrPeer, Direction, GroupPeer, Rule
 from stockade.policy.entries import HostPolicy
 
-RESERVED_VPC = (1 << 24) - 1  # stores count VPCs from 1 and never reach it
+RESERVED_VPC = (1 << 23) - 1  # stores count VPCs from 1 and never reach it
 _NETWORK = IPv4Network("192.0.2.0/24")
 _ALLOWED, _REFUSED = 7001, 7002
 _PATIENCE_S = 3.0

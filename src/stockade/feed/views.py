@@ -61,8 +61,9 @@ class HostItems:
 
     def update(self, edits: Sequence[Edit]) -> dict[ViewKey, ViewItem | None]:
         """What the transaction, already applied to the resources, changed in the view; None: it left."""
-        vpcs = _vpcs_of(self._resources, self._host)
         keys = set(touched(self._resources, self._host, edits))
+        moved = any(isinstance(value, NetworkInterface) for edit in edits for value in (edit.old, edit.new))
+        vpcs = _vpcs_of(self._resources, self._host) if moved else self._vpcs
         for vpc in vpcs ^ self._vpcs:
             keys.update(("member", interface.id) for interface in self._resources.interfaces_in(vpc))
         self._vpcs = vpcs
