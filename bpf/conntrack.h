@@ -53,26 +53,29 @@ inlined int is_before(int family, const __be32 *one, const __be32 *other)
 }
 
 /*
- * Fills the key of either family at `at`. ICMP queries need no sorting: who asked is known from the type, and
+ * Whether the key has the receiver's end first. ICMP queries need no sorting: who asked is known from the type, and
  * two hosts that ping each other with the same identifier keep two flows apart.
  */
+inlined int is_turned(int family, const struct packet *packet, const __be32 *source, const __be32 *destination)
+{
+	if (unlikely(is_icmp(family, packet->protocol)))
+		return packet->turned;
+	return !is_before(family, source, destination) && (!same_address(family, source, destination) ||
+							    packet->source_port > packet->destination_port);
+}
+
+/* Fills the key of either family at `at`. */
 inlined void make_key(void *at, int family, const struct packet *packet, __u32 zone, const __be32 *source,
 		      const __be32 *destination)
 {
 	__be16 port[2] = {packet->source_port, packet->destination_port};
-	int turned;
+	const int turned = is_turned(family, packet, source, destination);
 
 	if (unlikely(is_icmp(family, packet->protocol))) {
-		turned = packet->turned;
-		port[0] = packet->source_port;
 		port[1] = packet->query;
-	} else {
-		turned = !is_before(family, source, destination) &&
-			 (!same_address(family, source, destination) || port[0] > port[1]);
-		if (turned) {
-			port[0] = packet->destination_port;
-			port[1] = packet->source_port;
-		}
+	} else if (turned) {
+		port[0] = packet->destination_port;
+		port[1] = packet->source_port;
 	}
 	if (family == V4) {
 		struct flow_key *key = at;
@@ -139,6 +142,14 @@ inlined enum role role_of(const struct flow *flow, __u32 slot, __u32 generation,
 	if (flow->responder == slot && flow->responder_generation == generation && !via_public)
 		return RESPONDER;
 	return STRANGER;
+}
+
+/* The same when one endpoint is both: it answers when its packet is turned otherwise than the first one was. */
+inlined enum role role_with_oneself(const struct flow *flow, int family, const struct packet *packet)
+{
+	int turned = is_turned(family, packet, packet->source, packet->destination);
+
+	return !turned == !(flow->flags & FLOW_TURNED) ? INITIATOR : RESPONDER;
 }
 
 inlined void touch(struct flow *flow, __u32 now)

@@ -124,6 +124,9 @@ separate int open_flow(struct __sk_buff *skb)
 		make_key_there();
 		fresh->flags |=
 			(way->via_public ? FLOW_VIA_PUBLIC : 0) | (way->judged_identity ? FLOW_MEMBER : 0);
+		if (way->slot == work->slot && !way->via_public &&
+		    is_turned(family, packet, packet->source, packet->destination))
+			fresh->flags |= FLOW_TURNED;
 		fresh->initiator = work->slot;
 		fresh->initiator_generation = self->generation;
 		fresh->responder = way->slot;
@@ -179,6 +182,8 @@ inlined int from_fabric(struct __sk_buff *skb, struct work *work, struct endpoin
 	if (!flow || !is_live(flow, work->now))
 		return open_flow(skb);
 	role = role_of(flow, slot, self->generation, 0);
+	if (unlikely(role == INITIATOR && flow->responder == slot))
+		role = role_with_oneself(flow, family, packet);
 	if (role == INITIATOR)
 		other = same_endpoint(flow->responder, flow->responder_generation);
 	else if (role == RESPONDER && flow->initiator)
