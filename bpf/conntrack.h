@@ -60,8 +60,8 @@ inlined int is_turned(int family, const struct packet *packet, const __be32 *sou
 {
 	if (unlikely(is_icmp(family, packet->protocol)))
 		return packet->turned;
-	return !is_before(family, source, destination) && (!same_address(family, source, destination) ||
-							    packet->source_port > packet->destination_port);
+	return !is_before(family, source, destination) &&
+	       (!same_address(family, source, destination) || packet->source_port > packet->destination_port);
 }
 
 /* Fills the key of either family at `at`. */

@@ -201,7 +201,8 @@ enum flow_flags {
 	FLOW_MEMBER = 64, /* the responder's gate takes the initiator for who has `judged_source` in its VPC */
 	FLOW_EGRESS_UNTRACKED = 128,  /* the initiator's side: as good as its rules, packet by packet */
 	FLOW_INGRESS_UNTRACKED = 256, /* the responder's side */
-	FLOW_TURNED = 512, /* the key has the responder's end first; told for flows with oneself, where nobody else can */
+	FLOW_TURNED =
+		512, /* the key has the responder's end first; told for flows with oneself, where nobody else can */
 };
 
 /*
