@@ -5,7 +5,7 @@ from dataclasses import replace
 from ipaddress import IPv6Address, IPv6Network
 
 from kernel.ebpf_host import EbpfHost, Guest
-from scenarios.worlds import World, interface_id, private_address, view
+from scenarios.worlds import World, interface_id, private_address, public_address, view
 from stockade.model.host_view import HostView
 from stockade.policy.compile import compile_host
 from stockade.policy.entries import HostPolicy
@@ -16,6 +16,16 @@ def private_address6(world: World, name: str) -> IPv6Address:
     network = next(each.network for each in world.guests if each.name == name)
     number = world.networks.index(network) + 1
     return IPv6Network(f"2001:db8:5c:{number}::/64")[int(private_address(world, name)) & 0xFFFF]
+
+
+def own_address(world: World, name: str, family: int) -> str:
+    """Where its neighbours find it."""
+    return str(private_address(world, name) if family == 4 else private_address6(world, name))
+
+
+def outer_address(world: World, name: str, family: int) -> str:
+    """Where others find it: translated, or over IPv6 as it is."""
+    return str(public_address(world, name) if family == 4 else private_address6(world, name))
 
 
 def dual_view(world: World, without_rules: Sequence[str] = ()) -> HostView:
