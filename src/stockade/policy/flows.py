@@ -150,8 +150,10 @@ def _flow_of(view: HostView, memory: Memory, now: float, reading: Reading, sende
     way = way_of(view, packet, own)
     if isinstance(way, DropReason):
         return None
-    receiver, _ = way
-    seen = _translated(packet, own, receiver, way[1])
+    receiver, source = way
+    if not _is_by_public(packet, own, receiver):
+        return None
+    seen = _translated(packet, own, receiver, source)
     key = _key(seen, reading.query, asks, receiver.vpc)
     flow = memory.flows.get(key)
     if flow is None or now > flow.until or flow.responder.interface != receiver.id or not flow.by_public:
@@ -202,7 +204,8 @@ def _remember(
             return verdict, _kept(view, memory, now, key, renewed)
         if own is not None and old.parties[0] == own.id and old.by_public != flow.by_public:
             # Once by the private and once by the public address: answers could not be told apart.
-            return Verdict((Hop(Gate.EGRESS, own.id, reason=DropReason.INVALID_STATE),)), memory
+            refused = Hop(Gate.INGRESS, receiver.id, reason=DropReason.INVALID_STATE)
+            return Verdict((*verdict.hops[:-1], refused)), memory
     return verdict, _kept(view, memory, now, key, flow)
 
 
