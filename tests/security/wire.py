@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 
 from kernel.judging import TC_ACT_REDIRECT, KernelJudge
-from netns.frames import ROUTER, ethernet, ip, kind_of
+from netns.frames import IPV4, IPV6, ROUTER, ethernet, ip, kind_of
 from scenarios.worlds import World, interface_id, view
 from stockade.datapath.contract import DeviceName
 from stockade.datapath.ebpf import syscall
@@ -27,8 +27,8 @@ from stockade.policy.memory import Memory, advance
 PASSED, IGNORED = "passed", "ignored"
 OUTSIDE = "outside"
 GATEWAY_MAC = "02:00:00:00:00:01"
-SHORTEST_RUN = 14
-"""BPF_PROG_TEST_RUN takes nothing shorter than an Ethernet header."""
+SHORTEST_RUN = {IPV4: 34, IPV6: 54}
+"""By ethertype: BPF_PROG_TEST_RUN takes no frame without its IP header, and none without content."""
 
 
 def ipv6_of(world: World, name: str) -> IPv6Address:
@@ -92,7 +92,7 @@ class Wire:
         name = None if sender == OUTSIDE else interface_id(self.world, sender)
         verdict, self._memory = judge_frame(self.seen, self._memory, 0.0, frame, name)
         assert self._datapath.send_frame(frame, name) == verdict
-        if self._judge is not None and len(frame) > SHORTEST_RUN:
+        if self._judge is not None and len(frame) >= SHORTEST_RUN.get(int.from_bytes(frame[12:14], "big"), 15):
             given = self._in_kernel(self._judge, frame, sender)
             assert given == said(verdict), f"the kernel says {given}, the rules {said(verdict)}: {frame.hex()}"
         return said(verdict)
