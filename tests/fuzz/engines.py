@@ -54,8 +54,8 @@ class Engine(Protocol):
 
     def enforce(self, policy: HostPolicy) -> None: ...
 
-    def play(self, steps: list[Step]) -> list[Said]:
-        """One answer for each frame sent."""
+    def play(self, steps: list[Step]) -> list[Said | None]:
+        """One answer for each frame sent; None for one that it cannot be asked about."""
 
 
 class SimulatedEngine:
@@ -73,8 +73,8 @@ class SimulatedEngine:
             self.datapath.attach(endpoint, DeviceName(f"veth-{endpoint}"))
         self._policy = policy
 
-    def play(self, steps: list[Step]) -> list[Said]:
-        answers = []
+    def play(self, steps: list[Step]) -> list[Said | None]:
+        answers: list[Said | None] = []
         for step in steps:
             if isinstance(step, Wait):
                 self.datapath.advance(step.seconds)

@@ -14,6 +14,8 @@ from stockade.policy.entries import HostPolicy
 
 TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7
 TICK_NS = 1 << 27
+ETHERNET = 14
+HEADERS = {b"\x08\x00": 20, b"\x86\xdd": 40}
 FLOWS = ("flows_tcp", "flows_other", "flows6_tcp", "flows6_other")
 DATAGRAM_SEEN = 36
 """Where a datagram keeps when it was begun: behind two addresses and an identification."""
@@ -48,27 +50,31 @@ class KernelEngine:
         self._judge.enforce(policy)
         self._networks = {endpoint.id: endpoint.vpc for endpoint in policy.endpoints.values()}
 
-    def play(self, steps: list[Step]) -> list[Said]:
+    def play(self, steps: list[Step]) -> list[Said | None]:
         return self._judge.host.run(lambda: list(self._play(steps)))
 
-    def _play(self, steps: list[Step]) -> Iterator[Said]:
+    def _play(self, steps: list[Step]) -> Iterator[Said | None]:
         for step in steps:
             if isinstance(step, Wait):
                 self._grow_older(step.seconds)
             else:
-                yield self._send(step)
+                yield self._send(step) if _may_be_run(step.frame) else None
 
     def _send(self, step: Sent) -> Said:
+        frame = step.frame
         if step.sender is None:
             program, device = "from_gateway", self._judge._gateway.index
+            frame = bytes.fromhex(self._judge._gateway.mac.replace(":", "")) + frame[6:]
         else:
             program, device = "from_endpoint", self._judge._devices[step.sender]
         context = struct.pack("=40xI", device).ljust(192, b"\0")  # struct __sk_buff with its ifindex
-        action = syscall.test_run(self._kernel.programs[program], step.frame, context).action
+        action = syscall.test_run(self._kernel.programs[program], frame, context).action
         told = list(self._judge.host.datapath._target.flows())
         if told:
             assert len(told) == 1, told
             assert told[0].passed == (action == TC_ACT_REDIRECT), (action, told)
+            if told[0].reason in SILENT:  # some of their kind had addresses to tell of
+                self._counted[told[0].reason] = self._count(told[0].reason)
             return Said(told[0].passed, told[0].reason, told[0].rules)
         if action == TC_ACT_REDIRECT:
             return Said(True, DropReason.NONE, None)
@@ -105,3 +111,8 @@ class KernelEngine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _may_be_run(frame: bytes) -> bool:
+    """A test run takes no frame whose IP header is cut short; those are sent for real in tests/kernel."""
+    return len(frame) - ETHERNET >= HEADERS.get(frame[12:14], 0)

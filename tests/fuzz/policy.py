@@ -67,21 +67,23 @@ def play(random: Random, engines: dict[str, Engine], tally: Tally) -> list[str]:
     for number, (view, steps) in enumerate(World(random, VIEWS).stages(FRAMES)):
         policy = compiler(view)
         sent = [step for step in steps if isinstance(step, Sent)]
-        wrong: set[int] = set()
+        left_out: set[int] = set()
         for name, engine in everybody.items():
             engine.enforce(policy)
             for place, (step, given) in enumerate(zip(sent, engine.play(steps), strict=True)):
-                if not agree(said(step.told), given, concerns_us(step)):
-                    wrong.add(place)
+                if given is None:
+                    left_out.add(place)
+                elif not agree(said(step.told), given, concerns_us(step)):
+                    left_out.add(place)
                     differences.append(f"{_shown(number, place, step)}\n  {name}: {given}")
         for place, step in enumerate(sent):
             different = entries_differ(view, simulated.datapath, step)
             if different is not None:
-                wrong.add(place)
+                left_out.add(place)
                 differences.append(different)
         seen: set[object] = set()
         for place, step in enumerate(sent):
-            if place not in wrong and (step.frame, step.sender) not in seen:
+            if place not in left_out and (step.frame, step.sender) not in seen:
                 seen.add((step.frame, step.sender))
                 tally.add(step)
     tally.worlds += 1

@@ -32,7 +32,7 @@ def _flipped(random: Random, frame: bytearray) -> bytearray:
 
 
 def _truncated(random: Random, frame: bytearray) -> bytearray:
-    return frame[: random.randint(L3, max(L3, len(frame) - 1))]
+    return frame[: random.randint(L3 + 1, max(L3 + 1, len(frame) - 1))]
 
 
 def _padded(random: Random, frame: bytearray) -> bytearray:
@@ -168,4 +168,4 @@ def forged(random: Random, packet: Packet, mac: MacAddress) -> bytes:
 
 
 def other_ethertype(random: Random, mac: MacAddress) -> bytes:
-    return ethernet(bytes(random.randint(0, 60)), random.choice((0x8100, 0x0806, 0x88CC, 0x0800, 0x86DD)), mac)
+    return ethernet(bytes(random.randint(1, 60)), random.choice((0x8100, 0x0806, 0x88CC, 0x0800, 0x86DD)), mac)

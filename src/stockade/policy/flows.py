@@ -143,7 +143,8 @@ def _flow_of(view: HostView, memory: Memory, now: float, reading: Reading, sende
         flow = memory.flows.get(key)
         if flow is not None and now <= flow.until:
             if flow.initiator is not None and flow.initiator.interface == sender and not flow.by_public:
-                return Found(key, flow, by_initiator=True)
+                to_itself = flow.responder.interface == sender
+                return Found(key, flow, by_initiator=not to_itself or _goes_as_the_first(reading, flow))
             if flow.responder.interface == sender:
                 return Found(key, flow, by_initiator=False)
     own = None if sender is None else view.interfaces[sender]
@@ -160,6 +161,13 @@ def _flow_of(view: HostView, memory: Memory, now: float, reading: Reading, sende
         return None
     initiator = None if flow.initiator is None else flow.initiator.interface
     return Found(key, flow, by_initiator=True) if initiator == sender else None
+
+
+def _goes_as_the_first(reading: Reading, flow: Flow) -> bool:
+    """Whether the packet goes the way of the one that opened the flow: all there is to tell, with oneself."""
+    if reading.query is not None:
+        return reading.kind is not Kind.REPLY
+    return (reading.packet.source, reading.packet.source_port) == (flow.seen.source, flow.seen.source_port)
 
 
 def _is_by_public(packet: Packet, own: ViewInterface | None, receiver: ViewInterface) -> bool:
