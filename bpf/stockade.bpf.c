@@ -96,6 +96,8 @@ separate int open_flow(struct __sk_buff *skb)
 	target = live_endpoint(way->slot);
 	if (!reason && !target)
 		reason = ENDPOINT_UNKNOWN;
+	if (!reason && target->flags & FILTERED)
+		reason = NO_ROUTE; /* somebody else forwards to its device */
 	if (!reason && target && way->via_public && packet->kind != OPENS_NOTHING) {
 		make_key_there();
 		if (follow_by_public(skb, work, self, target, &refused))
@@ -355,7 +357,7 @@ separate int enter(struct __sk_buff *skb)
 	if (!work->slot)
 		return drop(NO_ROUTE);
 	target = live_endpoint(work->slot);
-	if (!target)
+	if (!target || target->flags & FILTERED)
 		return drop(ENDPOINT_UNKNOWN);
 	verdict->vpc = target->vpc;
 	verdict->gate = SPOOF;

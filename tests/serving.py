@@ -32,6 +32,8 @@ from stockade.model.instance import InstanceStatus, Observed
 from stockade.service.accounts import Accounts, CreatedAccount
 from stockade.service.answers import Answers
 from stockade.service.cell import Cell, CellSettings
+from stockade.service.cuts import Cuts
+from stockade.service.devices import Devices
 from stockade.service.flows import Flows
 from stockade.service.images import Images
 from stockade.service.instances import Instances
@@ -134,7 +136,16 @@ class World:
     def _native(self) -> Any:
         accounts, answers, flows = self.services.accounts, Answers(self.cell), Flows(self.cell, self.feed.flow_log)
         usage = Usage(self.cell, self.feed.hit_log)
-        services = NativeServices(accounts, answers, flows, usage, Probing(self.cell, self.feed.probe))
+        services = NativeServices(
+            accounts,
+            answers,
+            flows,
+            usage,
+            probing=Probing(self.cell, self.feed.probe),
+            devices=Devices(self.cell),
+            cuts=Cuts(self.cell),
+            host=HOST,
+        )
         return Native(services, self.authenticator, lambda: self.health, self.counters).app()
 
 

@@ -1,8 +1,8 @@
 """`./dev fuzz policy`: the rules, the compiled entries and the programs in the kernel must judge alike.
 
-Each world is a history of views; the policy of each is compiled with a memory, given to the simulated datapath and,
-as root, to the kernel, and packets by chance are judged by all: same gate, same reason, same rules. World N of seed S
-is the same on every machine: `--seed S --only N` plays just that one.
+Each world is a history of views; frames by chance are sent through it, first packets, packets of flows and broken
+ones, and every engine must say of each what the rules say: verdict, reason, rule. A judgement is a distinct frame in
+a view on which all agree. World N of seed S is the same on every machine: `--seed S --only N` plays just that one.
 """
 
 import argparse
@@ -11,100 +11,142 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections import Counter
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from random import Random
-from typing import Protocol
 
 from bench.harness import fuzz_document
-from kernel.judging import KernelJudge, Ruling, ruling
-from scenarios.random_worlds import random_history, random_packet
-from stockade.datapath.contract import DeviceName
-from stockade.datapath.simulated.datapath import SimulatedDatapath
-from stockade.model.flow import Packet
-from stockade.model.ids import NetworkInterfaceId
+from fuzz.engines import Engine, SimulatedEngine, agree, entries_differ, said
+from fuzz.traffic import Sent, World
 from stockade.policy.compile import Compiler
-from stockade.policy.entries import HostPolicy
-from stockade.policy.evaluate import evaluate
 
-CHANGES = 4
-PACKETS = 60
+VIEWS = 3
+FRAMES = 80
 SHOWN = 5
-Sent = tuple[Packet, NetworkInterfaceId | None]
+SHARES = {"allowed": (0.30, 0.70), "malformed": (0.20, 1.0), "later": (0.30, 1.0)}
+FEW = 20_000
+"""With fewer judgements than this, shares are chance, and not held against the run."""
+POOLS = (ip_network("198.18.0.0/16"), ip_network("2001:db8:5c::/48"))
 
 
-class Engine(Protocol):
-    """Judges by a compiled policy."""
+@dataclass
+class Tally:
+    """What came of a run."""
 
-    def enforce(self, policy: HostPolicy) -> None: ...
+    judgements: int = 0
+    worlds: int = 0
+    disagreements: int = 0
+    counted: Counter[str] = field(default_factory=Counter)
 
-    def judge_all(self, packets: list[Sent]) -> list[Ruling]: ...
+    def add(self, sent: Sent) -> None:
+        self.judgements += 1
+        self.counted["allowed"] += sent.told.passed
+        self.counted[sent.sort] += 1
+
+    @property
+    def shares(self) -> dict[str, float]:
+        return {name: round(self.counted[name] / max(self.judgements, 1), 3) for name in SHARES}
+
+    @property
+    def off_balance(self) -> list[str]:
+        """The shares that are not as they should be: then agreement means less than it says."""
+        if self.judgements < FEW:
+            return []
+        return [name for name, (low, high) in SHARES.items() if not low <= self.shares[name] <= high]
 
 
-class SimulatedJudge:
-    """The simulated datapath as an engine."""
-
-    def enforce(self, policy: HostPolicy) -> None:
-        self._datapath = SimulatedDatapath(datetime(2026, 1, 1, tzinfo=UTC))
-        self._datapath.apply(policy)
-        for endpoint in policy.endpoints:
-            self._datapath.attach(endpoint, DeviceName(f"veth-{endpoint}"))
-
-    def judge_all(self, packets: list[Sent]) -> list[Ruling]:
-        return [ruling(self._datapath.judge(packet, sender)) for packet, sender in packets]
-
-
-def judgements_of(random: Random, engines: dict[str, Engine]) -> Iterator[str | None]:
-    """Judges one world: None for each judgement that agreed with the rules, else what did not."""
+def play(random: Random, engines: dict[str, Engine], tally: Tally) -> list[str]:
+    """One world through every engine; a line for each answer that differs from the rules."""
     compiler = Compiler()
-    for view in random_history(random, CHANGES):
+    simulated = SimulatedEngine()
+    everybody: dict[str, Engine] = {"simulated": simulated, **engines}
+    for engine in everybody.values():
+        engine.begin()
+    differences: list[str] = []
+    for number, (view, steps) in enumerate(World(random, VIEWS).stages(FRAMES)):
         policy = compiler(view)
-        packets = [random_packet(random, view) for _ in range(PACKETS)]
-        told = [ruling(evaluate(view, packet, sender)) for packet, sender in packets]
-        for name, engine in engines.items():
+        sent = [step for step in steps if isinstance(step, Sent)]
+        left_out: set[int] = set()
+        for name, engine in everybody.items():
             engine.enforce(policy)
-            for (packet, sender), wanted, given in zip(packets, told, engine.judge_all(packets), strict=True):
-                agreed = wanted == given
-                yield None if agreed else f"{packet} from {sender}\n  rules: {wanted}\n  {name}: {given}"
+            for place, (step, given) in enumerate(zip(sent, engine.play(steps), strict=True)):
+                if given is None:
+                    left_out.add(place)
+                elif not agree(said(step.told), given, concerns_us(step)):
+                    left_out.add(place)
+                    differences.append(f"{_shown(number, place, step)}\n  {name}: {given}")
+        for place, step in enumerate(sent):
+            different = entries_differ(view, simulated.datapath, step)
+            if different is not None:
+                left_out.add(place)
+                differences.append(different)
+        seen: set[object] = set()
+        for place, step in enumerate(sent):
+            if place not in left_out and (step.frame, step.sender) not in seen:
+                seen.add((step.frame, step.sender))
+                tally.add(step)
+    tally.worlds += 1
+    tally.disagreements += len(differences)
+    return differences
+
+
+def concerns_us(step: Sent) -> bool:
+    """From outside only what is for the public pools comes to a datapath's ears."""
+    if step.sender is not None:
+        return True
+    at, width = {b"\x08\x00": (30, 4), b"\x86\xdd": (38, 16)}.get(step.frame[12:14], (0, 0))
+    destination = step.frame[at : at + width]
+    if not width or len(destination) < width:
+        return False
+    return any(ip_address(destination) in pool for pool in POOLS if pool.version == (4 if width == 4 else 6))
+
+
+def _shown(view: int, place: int, step: Sent) -> str:
+    return f"view {view} frame {place} ({step.sort}) {step.frame.hex()} from {step.sender}\n  rules: {step.told}"
+
+
+def run(arguments: argparse.Namespace, engines: dict[str, Engine]) -> Tally:
+    """Worlds until it is enough."""
+    until = time.monotonic() + arguments.seconds
+    tally = Tally()
+    number = arguments.only or 0
+    while True:
+        before = tally.disagreements
+        for found in play(Random(f"{arguments.seed}/{number}"), engines, tally):
+            if before < SHOWN:
+                print(f"world --seed {arguments.seed} --only {number}: {found}", file=sys.stderr)
+            before += 1
+        number += 1
+        enough = arguments.judgements is not None and tally.judgements >= arguments.judgements
+        enough = enough or (arguments.worlds is not None and tally.worlds >= arguments.worlds)
+        if enough or arguments.only is not None or time.monotonic() > until:
+            return tally
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev fuzz policy", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--judgements", type=int, help="stop after so many, whatever the time")
+    parser.add_argument("--worlds", type=int, help="stop after so many worlds")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--only", type=int, help="the number of the one world to play")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        engines: dict[str, Engine] = {"entries": SimulatedJudge()}
+        engines: dict[str, Engine] = {}
         if os.geteuid() == 0:
-            engines["kernel"] = stack.enter_context(KernelJudge())
+            from fuzz.kernel_engine import KernelEngine  # noqa: PLC0415 - needs root
+
+            engines["kernel"] = stack.enter_context(KernelEngine())
         else:
             print("not root: the kernel is not asked", file=sys.stderr)
-        judgements, disagreements = run(arguments, engines)
-    document = fuzz_document("policy", judgements, disagreements, arguments.seed)
-    said = "{judgements} judgements, {disagreements} disagreements, seed {seed}".format(**document)
-    print(json.dumps(document) if arguments.json else said)
-    return 1 if disagreements else 0
-
-
-def run(arguments: argparse.Namespace, engines: dict[str, Engine]) -> tuple[int, int]:
-    """Worlds until it is enough; how many judgements, and how many of them differed."""
-    until = time.monotonic() + arguments.seconds
-    judgements = disagreements = 0
-    number = arguments.only or 0
-    while True:
-        for found in judgements_of(Random(f"{arguments.seed}/{number}"), engines):
-            judgements += 1
-            if found is not None:
-                disagreements += 1
-                if disagreements <= SHOWN:
-                    print(f"world --seed {arguments.seed} --only {number}: {found}", file=sys.stderr)
-        number += 1
-        enough = arguments.judgements is not None and judgements >= arguments.judgements
-        if enough or arguments.only is not None or time.monotonic() > until:
-            return judgements, disagreements
+        tally = run(arguments, engines)
+    document = fuzz_document("policy", tally.judgements, tally.disagreements, arguments.seed)
+    document |= {"worlds": tally.worlds, "shares": tally.shares, "off_balance": tally.off_balance}
+    line = "{judgements} judgements in {worlds} worlds, {disagreements} disagreements, seed {seed}, {shares}"
+    print(json.dumps(document) if arguments.json else line.format(**document))
+    return 1 if tally.disagreements or tally.off_balance else 0
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from kernel.ebpf_host import NamespaceThread
+from stockade.agent.journal import FileJournal
+from stockade.agent.undo import Own, undo
 from stockade.linux import links, mounts, namespaces, traffic_control
 from stockade.linux.netlink import Netlink
 from stockade.linux.processes import ProcessId
@@ -31,6 +33,7 @@ from stockade.model.addresses import mac_of
 from stockade.model.change import Revision
 from stockade.model.host_view import Frame, ViewGroup, ViewInstance, ViewInterface, ViewItem, ViewMember
 from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId, RuleId, SecurityGroupId
+from stockade.model.journal import PLACE, HostObject
 from stockade.model.plain import to_plain
 from stockade.model.rule import Direction, Peer, Rule
 
@@ -186,6 +189,25 @@ class AgentHost:
         self._agent.wait()
         self._agent = None
 
+    def stop(self) -> None:
+        """As `stockade down` ends it: nothing of it stays."""
+        assert self._agent is not None
+        self._agent.send_signal(signal.SIGTERM)
+        assert self._agent.wait(20) == 0, self.log()[-4000:]
+        self._agent = None
+
+    def remove_by_force(self) -> None:
+        """As `stockade down --force` does, when nobody is left to ask."""
+        own = Own("test", "test", self._directory / "run")
+        places = [HostObject(PLACE, str(self._directory / name)) for name in ("", "instances")]
+
+        def undoing() -> None:
+            journal = FileJournal(self._directory / "run" / "journal")
+            assert undo(journal, (*places, *journal.present), lambda _thing: None, own) == []
+            journal.close()
+
+        self.inside(undoing)
+
     def log(self) -> str:
         return (self._directory / "log").read_text()
 
@@ -276,12 +298,7 @@ class AgentHost:
 
     def close(self) -> None:
         if self._agent is not None:
-            self._agent.send_signal(signal.SIGTERM)
-            try:
-                self._agent.wait(20)
-            except subprocess.TimeoutExpired:
-                self.kill()
-            self._agent = None
+            self.kill()
         self._end_instances()
         self._end_kernel()
 

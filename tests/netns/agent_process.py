@@ -108,6 +108,7 @@ async def _live(config: dict[str, Any]) -> None:
     stream.say("restored", revision=agent.view.revision, instances=recovered)
     agent.start()
     ended = asyncio.create_task(agent.watch())
+    devices = asyncio.create_task(_tell_devices(agent, stream))
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     stopping = asyncio.create_task(told.wait())
@@ -122,6 +123,18 @@ async def _live(config: dict[str, Any]) -> None:
     datapath.remove()
     stopping.cancel()
     ended.cancel()
+    devices.cancel()
+
+
+async def _tell_devices(agent: Agent, stream: FileStream) -> None:
+    """What becomes of adopted devices, each time it changes."""
+    told: tuple[list[str], dict[str, str]] | None = None
+    while True:
+        now = sorted(agent.devices.policed), dict(sorted(agent.devices.impaired.items()))
+        if now != told:
+            stream.say("devices", policed=now[0], impaired=now[1])
+            told = now
+        await asyncio.sleep(0.02)
 
 
 def _setting(name: str, value: Any) -> Any:

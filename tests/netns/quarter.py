@@ -102,8 +102,10 @@ class Neighbour:
         return frames.ethernet(source_mac or self.mac, frames.ROUTER, frames.kind_of(version), body)
 
     def run(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """A command with its network, as root there."""
-        whole = ["nsenter", f"--net=/proc/{self.pid}/ns/net", *command]
+        """A command with its network, as root there: in a container the root of its own user namespace."""
+        user, own = (os.stat(f"/proc/{pid}/ns/user").st_ino for pid in (self.pid, "self"))
+        whole = ["nsenter", *([f"--user=/proc/{self.pid}/ns/user"] if user != own else [])]
+        whole += [f"--net=/proc/{self.pid}/ns/net", *command]
         return subprocess.run(whole, capture_output=True, text=True, timeout=60, check=check)
 
     def keep(self, accepted: socket.socket) -> None:

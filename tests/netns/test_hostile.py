@@ -67,9 +67,9 @@ class Street:
             self.attacker.run("ip", "neigh", "replace", one.addresses[4], "lladdr", ROUTER, "dev", "eth0")
 
 
-@pytest.fixture(scope="module")
-def street() -> Iterator[Street]:
-    with Quarter() as quarter:
+@pytest.fixture(scope="module", params=["namespace", "container"])
+def street(request: pytest.FixtureRequest) -> Iterator[Street]:
+    with Quarter(request.param) as quarter:
         quarter.group("open", *EVERYTHING)
         quarter.group("shut", "in tcp/22 0.0.0.0/0", "in tcp/22 ::/0", "out all 0.0.0.0/0", "out all ::/0")
         made = Street(

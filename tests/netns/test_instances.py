@@ -4,6 +4,7 @@ A bridge in a host namespace stands for the datapath, and a metadata server for 
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -208,11 +209,13 @@ def test_the_console_shows_the_host_key_that_the_server_has(region: Region) -> N
 
 
 def test_two_instances_have_different_host_keys(region: Region) -> None:
-    files = []
+    contents = []
     for number in (1, 2):
         region.launch(number)
-        files.append(region.folder / "instances" / spec(number, "micro").id / "upper/etc/dropbear")
-    contents = [next(place.iterdir()).read_bytes() for place in files]
+        process = region.driver.process(spec(number, "micro").id)
+        assert process is not None
+        place = Path(f"/proc/{process.pid}/root/etc/dropbear")
+        contents.append(next(place.iterdir()).read_bytes())
     assert contents[0] != contents[1]
 
 
@@ -294,6 +297,50 @@ def test_memory_beyond_the_limit_is_not_to_be_had(region: Region) -> None:
     limit = next(cgroup / name for name in ("memory.limit_in_bytes", "memory.max") if (cgroup / name).exists())
     assert int(limit.read_text()) == 64 << 20
     assert "alive" in region.ssh(address, "echo alive")
+
+
+def test_what_is_written_beyond_the_disk_is_refused_and_the_host_has_room(region: Region) -> None:
+    address = region.launch(1, disk_mb=16)
+    told = region.ssh(address, "dd if=/dev/zero of=/root/big bs=1M count=64; df -m / | tail -1; echo alive")
+    assert "No space left on device" in told
+    assert "alive" in told
+    disk = region.folder / "instances" / spec(1, "micro").id / "disk"
+    assert 8 << 20 < disk.stat().st_blocks * 512 <= 16 << 20
+    assert "again" in region.ssh(address, "rm /root/big && echo again > /root/small && cat /root/small")
+
+
+def test_a_disk_takes_what_is_written_and_not_what_may_be(region: Region) -> None:
+    region.first_line(region.launch(1), 22)
+    disk = region.folder / "instances" / spec(1, "micro").id / "disk"
+    assert disk.stat().st_size == 2048 << 20
+    assert disk.stat().st_blocks * 512 < 8 << 20
+
+
+def test_without_a_limit_or_the_means_an_instance_writes_into_a_directory(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = region.folder / "instances"
+    assert "uid=0" in region.ssh(region.launch(1, disk_mb=0), "id; echo mine > /root/mine")
+    assert (folder / spec(1, "micro").id / "disk" / "upper" / "root" / "mine").read_text() == "mine\n"
+    monkeypatch.setattr(region.driver, "_can_make_disks", False)
+    assert "uid=0" in region.ssh(region.launch(2), "id")
+    assert (folder / spec(2, "micro").id / "disk").is_dir()
+
+
+def test_the_loop_device_of_a_disk_goes_with_its_instance(region: Region) -> None:
+    def loops() -> set[str]:
+        found = set()
+        for each in Path("/sys/class/block").glob("loop*/loop/backing_file"):
+            with contextlib.suppress(OSError):
+                found.add(each.read_text(encoding="utf-8").strip())
+        return found
+
+    disk = str(region.folder / "instances" / spec(1, "micro").id / "disk")
+    region.first_line(region.launch(1), 22)
+    assert disk in loops()
+    region.driver.destroy(spec(1, "micro").id)
+    until(lambda: "" if any(disk in one for one in loops()) else "gone", bool)
+    assert not any(disk in one for one in loops())
 
 
 def test_an_instance_ends_in_less_than_its_grace(region: Region) -> None:

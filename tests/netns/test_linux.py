@@ -1,5 +1,6 @@
 """The kernel's own doors, tried on namespaces that nobody else is in."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -14,6 +15,7 @@ import pytest
 from stockade.linux import links, mounts, namespaces
 from stockade.linux.netlink import Netlink
 from stockade.linux.processes import ProcessId
+from stockade.linux.reuseport import sockets_by_source
 
 pytestmark = pytest.mark.root
 
@@ -165,6 +167,40 @@ def test_a_socket_stays_in_the_namespace_it_was_opened_in(netns: int, route: Net
         opened.bind(("192.0.2.1", 0))
     with pytest.raises(OSError, match="assign"), socket.socket() as here:
         here.bind(("192.0.2.1", 0))
+
+
+@pytest.mark.parametrize(("family", "base"), [(socket.AF_INET, "127.0.0."), (socket.AF_INET6, "fd00:1::")])
+def test_senders_next_to_each_other_have_queues_of_their_own(
+    netns: int, route: Netlink, family: socket.AddressFamily, base: str
+) -> None:
+    links.set_up(route, "lo")
+    if family is socket.AF_INET6:
+        for last in range(1, 10):
+            links.add_address(route, 1, IPv6Interface(f"{base}{last}/128"))
+
+    def receiver() -> socket.socket:
+        opened = socket.socket(family, socket.SOCK_DGRAM)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        opened.bind((base + "9", 53))
+        return opened
+
+    def heard() -> list[list[int]]:
+        shared = sockets_by_source(receiver, 8)
+        for last in (1, 2, 3, 1):
+            with socket.socket(family, socket.SOCK_DGRAM) as sender:
+                sender.bind((f"{base}{last}", 0))
+                sender.sendto(bytes([last]), (base + "9", 53))
+        found = []
+        for each in shared:
+            each.setblocking(False)
+            found.append([])
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    found[-1].append(each.recv(8)[0])
+            each.close()
+        return found
+
+    assert namespaces.in_netns(netns, heard) == [[], [1, 1], [2], [3], [], [], [], []]
 
 
 def test_the_calling_thread_stays_where_it_was(netns: int) -> None:

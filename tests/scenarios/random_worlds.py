@@ -5,7 +5,7 @@ groups nobody is in, two networks with the same addresses, rule numbers in no or
 """
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 from random import Random
 from typing import Any
 
@@ -30,7 +30,7 @@ from stockade.model.tracking import DEFAULT_TRACKING, ConnectionTracking
 
 ACCOUNT = AccountId("598916040194")
 CLASSIC_NUMBER = 1
-NETWORKS = {1: ip_network("10.0.0.0/8"), 2: ip_network("172.31.0.0/16"), 3: ip_network("172.31.0.0/16")}
+NETWORKS = {1: IPv4Network("10.0.0.0/8"), 2: IPv4Network("172.31.0.0/16"), 3: IPv4Network("172.31.0.0/16")}
 NETWORKS6 = {1: ip_network("fd5c:1::/64"), 2: ip_network("2001:db8:5c::/64"), 3: ip_network("2001:db8:5c:1::/64")}
 OUTSIDERS6 = ("2001:db8:a::7", "2001:db8:a::8", "2001:db8:b::1", "2600::5")
 OUTSIDERS = ("198.51.100.7", "198.51.100.8", "198.51.101.1", "203.0.113.5", "9.9.9.9", "192.168.1.130")
@@ -253,7 +253,7 @@ def random_frame(random: Random, view: HostView) -> Frame:
     put: list[ViewItem] = []
     removed: list[ViewKey] = []
     for _ in range(random.choice((1, 1, 2, 4))):
-        match random.randrange(7):
+        match random.randrange(8):
             case 0 | 1:
                 network, place = random.choice(tuple(NETWORKS)), random.randrange(GROUPS_PER_NETWORK)
                 put.append(random_group(random, network, place))
@@ -266,9 +266,13 @@ def random_frame(random: Random, view: HostView) -> Frame:
                 removed.append(("group", random.choice(sorted(view.groups))))
             case 5:
                 put.append(random_list(random, random.randrange(len(LISTS) - 1)))
+            case 6 if view.interfaces:
+                own = view.interfaces[random.choice(sorted(view.interfaces))]
+                timers = random.choice((DEFAULT_TRACKING, ConnectionTracking(60, 60, 60)))
+                put.append(replace(own, cuts=own.cuts + random.randint(0, 1), tracking=timers))
             case _:
                 whole = random_view(random)
-                items = (
+                items: tuple[ViewItem, ...] = (
                     *whole.groups.values(),
                     *whole.prefix_lists.values(),
                     *whole.members.values(),

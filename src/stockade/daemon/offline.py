@@ -46,5 +46,5 @@ def test(state: State, document: Any) -> dict[str, Any]:
         fault = fault_of(err, classic=False)
         raise Problem(f"{fault.code}: {fault.message}", code=USAGE) from err
     documents = Documents(state.resources, answers.directory(caller))
-    results = [test_document(documents, expected, answer, None, "model") for expected, answer in outcomes]
+    results = [test_document(documents, outcome, None, "model") for outcome in outcomes]
     return tests_document("model", results)

@@ -32,6 +32,8 @@ class InstanceSpec:
     mtu: int = 1500
     memory_mb: int = 512
     pids: int = 512
+    disk_mb: int = 2048
+    """What it may write beside its image; 0: no limit but the host's disk."""
 
 
 class LaunchFailed(Exception):

@@ -78,24 +78,25 @@ def _unescaped(text: str) -> str:
     return text
 
 
-def mount_image(image: Path, target: Path, kind: str = "squashfs") -> str:
-    """Mount an image file read-only. Returns the loop device; it frees itself when its last mount goes."""
-    device, held = _loop_device(image)
+def mount_image(image: Path, target: Path, kind: str = "squashfs", *, writable: bool = False) -> str:
+    """Mount an image file. Returns the loop device; it frees itself when its last mount goes."""
+    device, held = _loop_device(image, writable)
     try:
-        mount(device, str(target), kind, RDONLY | NODEV)
+        mount(device, str(target), kind, NODEV | (0 if writable else RDONLY))
     finally:
         os.close(held)  # only now: until the mount holds the device, this descriptor keeps it from clearing
     return device
 
 
-def _loop_device(image: Path) -> tuple[str, int]:
-    """A read-only loop device over the file and the descriptor that holds it."""
-    backing = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+def _loop_device(image: Path, writable: bool) -> tuple[str, int]:
+    """A loop device over the file and the descriptor that holds it."""
+    backing = os.open(image, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
     control = -1
     try:
         control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
         name = os.fsencode(image)[:63]
-        info = _LOOP_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _READ_ONLY | _AUTOCLEAR, name, b"", b"", 0, 0)
+        flags = _AUTOCLEAR | (0 if writable else _READ_ONLY)
+        info = _LOOP_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, name, b"", b"", 0, 0)
         config = struct.pack("=II", backing, 0) + info + bytes(64)
         while True:
             number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)

@@ -104,6 +104,8 @@ def way_of(view: HostView, packet: Packet, sender: ViewInterface | None) -> tupl
     sender_groups = groups_at(view, sender.vpc, packet.source) if packet.source in sender.addresses else NOBODYS
     private = Party(packet.source, sender_groups)
     receiver = _owner(view, sender.vpc, packet.destination)
+    if receiver is not None and receiver.device is not None:
+        return DropReason.NO_ROUTE  # an adopted device: somebody else forwards to it
     return (receiver, private) if receiver is not None else _way_by_public(view, packet, sender, private)
 
 

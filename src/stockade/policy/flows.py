@@ -143,21 +143,31 @@ def _flow_of(view: HostView, memory: Memory, now: float, reading: Reading, sende
         flow = memory.flows.get(key)
         if flow is not None and now <= flow.until:
             if flow.initiator is not None and flow.initiator.interface == sender and not flow.by_public:
-                return Found(key, flow, by_initiator=True)
+                to_itself = flow.responder.interface == sender
+                return Found(key, flow, by_initiator=not to_itself or _goes_as_the_first(reading, flow))
             if flow.responder.interface == sender:
                 return Found(key, flow, by_initiator=False)
     own = None if sender is None else view.interfaces[sender]
     way = way_of(view, packet, own)
     if isinstance(way, DropReason):
         return None
-    receiver, _ = way
-    seen = _translated(packet, own, receiver, way[1])
+    receiver, source = way
+    if not _is_by_public(packet, own, receiver):
+        return None
+    seen = _translated(packet, own, receiver, source)
     key = _key(seen, reading.query, asks, receiver.vpc)
     flow = memory.flows.get(key)
     if flow is None or now > flow.until or flow.responder.interface != receiver.id or not flow.by_public:
         return None
     initiator = None if flow.initiator is None else flow.initiator.interface
     return Found(key, flow, by_initiator=True) if initiator == sender else None
+
+
+def _goes_as_the_first(reading: Reading, flow: Flow) -> bool:
+    """Whether the packet goes the way of the one that opened the flow: all there is to tell, with oneself."""
+    if reading.query is not None:
+        return reading.kind is not Kind.REPLY
+    return (reading.packet.source, reading.packet.source_port) == (flow.seen.source, flow.seen.source_port)
 
 
 def _is_by_public(packet: Packet, own: ViewInterface | None, receiver: ViewInterface) -> bool:
@@ -202,7 +212,8 @@ def _remember(
             return verdict, _kept(view, memory, now, key, renewed)
         if own is not None and old.parties[0] == own.id and old.by_public != flow.by_public:
             # Once by the private and once by the public address: answers could not be told apart.
-            return Verdict((Hop(Gate.EGRESS, own.id, reason=DropReason.INVALID_STATE),)), memory
+            refused = Hop(Gate.INGRESS, receiver.id, reason=DropReason.INVALID_STATE)
+            return Verdict((*verdict.hops[:-1], refused)), memory
     return verdict, _kept(view, memory, now, key, flow)
 
 

@@ -25,6 +25,7 @@ Sender: TypeAlias = NetworkInterfaceId | None
 class Standing:
     """The rules of an interface as they stood between two changes, each with its blocks."""
 
+    network: int
     rules: frozenset[tuple[Rule, tuple[Cidr, ...]]]
     cuts: int
 
@@ -98,19 +99,27 @@ class Memory:
 
 
 def advance(memory: Memory, view: HostView) -> Memory:
-    """The memory once this view is in force: who is gone is forgotten, and changed rules are noted."""
-    standings = {}
+    """The memory once this view is in force: who is gone is forgotten, and changed rules are noted.
+
+    An interface in another network is another one.
+    """
+    standings: dict[NetworkInterfaceId, tuple[Standing, ...]] = {}
+    stayed = set()
     for interface in view.interfaces.values():
         past, now = memory.standings.get(interface.id, ()), _standing(view, interface)
-        standings[interface.id] = past if past and past[-1] == now else (*past, now)
-    flows = {name: flow for name, flow in memory.flows.items() if set(ends_of(flow)) <= standings.keys()}
-    datagrams = {name: each for name, each in memory.datagrams.items() if name[0] is None or name[0] in standings}
+        if past and past[-1].network == now.network:
+            stayed.add(interface.id)
+            standings[interface.id] = past if past[-1] == now else (*past, now)
+        else:
+            standings[interface.id] = (now,)
+    flows = {name: flow for name, flow in memory.flows.items() if stayed.issuperset(ends_of(flow))}
+    datagrams = {name: each for name, each in memory.datagrams.items() if name[0] is None or name[0] in stayed}
     return Memory(standings, flows, datagrams, memory.strict)
 
 
 def _standing(view: HostView, interface: ViewInterface) -> Standing:
     rules = [rule for direction in Direction for rule in rules_of(view, interface, direction)]
-    return Standing(frozenset((rule, blocks_of(view, rule)) for rule in rules), interface.cuts)
+    return Standing(interface.vpc, frozenset((rule, blocks_of(view, rule)) for rule in rules), interface.cuts)
 
 
 def ends_of(flow: Flow) -> list[NetworkInterfaceId]:

@@ -121,6 +121,14 @@ def _near_rules(gate: GateAnswer | None) -> tuple[NearRule, ...] | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An expectation of a test file, and what was found."""
+
+    expected: Expectation
+    answer: Answer
+
+
 class Known(Protocol):
     """What is asked about: a cell, or what a file describes."""
 
@@ -178,7 +186,7 @@ class Answers:
             blocks.append(EVERYWHERE_V6)
         return [Named(str(block), (Outside(block),)) for block in blocks]
 
-    async def test(self, caller: Caller, document: Any) -> list[tuple[Expectation, Answer]]:
+    async def test(self, caller: Caller, document: Any) -> list[Outcome]:
         """Each expectation of a test file with what was found. Raises InvalidInput."""
         expected = read_expectations(document)
         directory = self.directory(caller)
@@ -191,7 +199,8 @@ class Answers:
             )
             for one in expected
         ]
-        return list(zip(expected, await self.ask(caller, questions), strict=True))
+        answers = await self.ask(caller, questions)
+        return [Outcome(one, answer) for one, answer in zip(expected, answers, strict=True)]
 
     async def ask(self, caller: Caller, questions: Sequence[Question]) -> list[Answer]:
         """All at the same moment. Groups that lack members are given imagined ones."""

@@ -40,6 +40,11 @@ class Named:
     group: SecurityGroup | None = None
     prefix_list: PrefixList | None = None
 
+    @property
+    def interfaces(self) -> tuple[NetworkInterfaceId, ...]:
+        """Those among the sides."""
+        return tuple(side.interface for side in self.sides if isinstance(side, At))
+
 
 class Directory:
     """What one caller may name, at one moment."""

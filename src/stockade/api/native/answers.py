@@ -40,10 +40,11 @@ class AnswerRoutes:
             traffic = parse_traffic(text_of(asked, "traffic"))
             source, destination = text_of(asked, "source"), text_of(asked, "destination")
             answer = await self._answers.explain(caller, source, destination, traffic)
+            named = answer.question
+            # Before our own packets are among them.
+            rejected = await self._flows.recent_rejects(caller, named.source, named.destination, traffic)
             probed = await self._probed(caller, [answer]) if flag_of(asked, "probe") else []
             answer = probed[0].answer if probed else answer
-            named = answer.question
-            rejected = await self._flows.recent_rejects(caller, named.source, named.destination, traffic)
         except (Fault, StockadeError) as error:
             return refused(error)
         recent = {"rejected": rejected, "seconds": int(RECENT.total_seconds())}
@@ -85,14 +86,14 @@ class AnswerRoutes:
             if mode not in MODES:
                 raise Fault("InvalidParameterValue", f"Value ({mode}) for parameter mode is invalid.")
             outcomes = await self._answers.test(caller, asked)
-            answers = [answer for _, answer in outcomes]
+            answers = [outcome.answer for outcome in outcomes]
             probed = await self._probed(caller, answers) if mode != "model" else []
         except (Fault, StockadeError) as error:
             return refused(error)
         documents = self._documents(caller)
         results = [
-            test_document(documents, expected, answer, probed[at] if probed else None, mode)
-            for at, (expected, answer) in enumerate(outcomes)
+            test_document(documents, outcome, probed[at] if probed else None, mode)
+            for at, outcome in enumerate(outcomes)
         ]
         return JSONResponse(tests_document(mode, results))
 

@@ -7,8 +7,11 @@ from typing import Any, TypeAlias
 from stockade.api.aws.auth.authenticate import Authenticator
 from stockade.api.native.counters import Counters
 from stockade.api.native.health import Health
+from stockade.model.ids import HostId
 from stockade.service.accounts import Accounts
 from stockade.service.answers import Answers
+from stockade.service.cuts import Cuts
+from stockade.service.devices import Devices
 from stockade.service.flows import Flows
 from stockade.service.probing import Probing
 from stockade.service.usage import Usage
@@ -28,6 +31,9 @@ class NativeServices:
     flows: Flows
     usage: Usage
     probing: Probing
+    devices: Devices
+    cuts: Cuts
+    host: HostId
 
 
 class Native:

@@ -10,7 +10,6 @@ from stockade.model.ids import NetworkInterfaceId
 from stockade.model.resources import Resources
 from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, PrefixListPeer, Rule
 from stockade.model.traffic import Traffic, traffic_text
-from stockade.policy.questions.tracking import Tracking
 from stockade.service.answers import Answer, AnsweredHop, NearRule, Remedy
 from stockade.service.directory import Directory
 from stockade.service.usage import GroupUse
@@ -171,9 +170,7 @@ class Documents:
         if not self._directory.sees_account(view.interfaces[interface].account):
             return document | {"hidden": True}
         document["rules"] = [self._near(one) for one in answered.rules]
-        if answered.tracking is not None:
-            document["tracking"] = _tracking(answered.tracking)
-        return document
+        return document | _tracking(answered)
 
     def _near(self, near: NearRule) -> dict[str, Any]:
         return {**self.rule(near.rule, near.group.id, near.group.name), "lacks": list(near.lacks)}
@@ -242,14 +239,18 @@ def _peer(peer: Peer) -> dict[str, str]:
             return {"prefix_list_id": id}
 
 
-def _tracking(seen: Tracking) -> dict[str, Any]:
+def _tracking(hop: AnsweredHop) -> dict[str, Any]:
     """`opened_by` and `all_back_by`: the rules that keep the flow from being tracked; both, or it is tracked."""
-    return {
+    seen = hop.tracking
+    if seen is None:
+        return {}
+    said = {
         "tracked": seen.tracked,
         "always": seen.always,
         "opened_by": None if seen.opener is None else seen.opener.rule.id,
         "all_back_by": None if seen.way_back is None else seen.way_back.rule.id,
     }
+    return {"tracking": said}
 
 
 def _port_pair(traffic: Traffic) -> tuple[int | None, int | None]:

@@ -5,8 +5,7 @@ from typing import Any
 
 from stockade.api.native.documents import Documents, verdict_of
 from stockade.model.probe import ProbeOutcome
-from stockade.policy.questions.expectations import Expectation
-from stockade.service.answers import Answer
+from stockade.service.answers import Outcome
 from stockade.service.probing import ProbedAnswer
 
 MODES = ("model", "kernel", "both")
@@ -34,15 +33,13 @@ def probe_document(probed: ProbedAnswer) -> dict[str, Any]:
     }
 
 
-def test_document(
-    documents: Documents, expected: Expectation, answer: Answer, probed: ProbedAnswer | None, mode: str
-) -> dict[str, Any]:
+def test_document(documents: Documents, outcome: Outcome, probed: ProbedAnswer | None, mode: str) -> dict[str, Any]:
     """One expectation. `by`: who said that it holds or not; `answer` explains what does not hold.
 
     In the mode `kernel` the packets decide, where any was sent. In both, engine and kernel must also agree.
     """
-    if probed is not None:
-        answer = probed.answer
+    expected = outcome.expected
+    answer = outcome.answer if probed is None else probed.answer
     by_model = expected.holds(answer.reach)
     by_kernel = None if probed is None or not probed.sent else _arrived_as(probed, expected.accept)
     agrees = None if probed is None else probed.agrees

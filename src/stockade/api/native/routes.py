@@ -13,6 +13,7 @@ from stockade.api.aws.wire.faults import Fault
 from stockade.api.native import health, metrics
 from stockade.api.native.answers import AnswerRoutes, refused
 from stockade.api.native.app import NativeServices
+from stockade.api.native.attachments import AttachmentRoutes
 from stockade.api.native.callers import body_of, identify, object_of
 from stockade.api.native.counters import Counters
 from stockade.api.native.streams import StreamRoutes
@@ -32,6 +33,7 @@ class Routes:
     ) -> None:
         self._answers = AnswerRoutes(services, authenticator)
         self._streams = StreamRoutes(services.flows, services.answers, self._answers)
+        self._attachments = AttachmentRoutes(services, self._answers)
         self._accounts = services.accounts
         self._authenticator = authenticator
         self._how_well = how_well
@@ -52,6 +54,8 @@ class Routes:
                 Route("/_stockade/test", self._answers.test, methods=["POST"]),
                 Route("/_stockade/group", self._answers.group),
                 Route("/_stockade/flows", self._streams.flows),
+                Route("/_stockade/attachments", self._attachments.attachments, methods=["GET", "POST", "DELETE"]),
+                Route("/_stockade/cut", self._attachments.cut, methods=["POST"]),
             ],
         )
 

@@ -12,8 +12,39 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of
 
 def add_to(app: typer.Typer) -> None:
     """Make them commands of `stockade`."""
-    for command in (explain, flows, group, matrix, test):
+    for command in (explain, flows, group, matrix, test, attach, detach, cut):
         app.command()(command)
+
+
+def attach(
+    device: Annotated[str, typer.Argument(help="An existing network device of this host: a container's veth, a tap.")],
+    group_of: Annotated[list[str], typer.Option("--group", "-g", help="A group, by name or id; may be repeated.")],
+    address: Annotated[
+        list[str] | None, typer.Option(help="An address that its guest may have; else those it has now.")
+    ] = None,
+    mac: Annotated[str | None, typer.Option(help="Its guest's MAC address; else what the kernel tells.")] = None,
+    json: Json = False,
+) -> None:
+    """Put an existing device of this host under groups, where it is: somebody else goes on forwarding for it."""
+    from stockade.cli.stockade import attachments
+
+    raise typer.Exit(attachments.attach(device, group_of, address or [], mac, as_json=json))
+
+
+def detach(
+    target: Annotated[str, typer.Argument(help="The device, or the id of its interface.")], json: Json = False
+) -> None:
+    """Let go of a device that was attached; it is left as it was found."""
+    from stockade.cli.stockade import attachments
+
+    raise typer.Exit(attachments.detach(target, as_json=json))
+
+
+def cut(target: Annotated[str, typer.Argument(help="A group, instance or interface.")], json: Json = False) -> None:
+    """Judge every live flow there anew: what the rules no longer allow ends, the tracked ones too."""
+    from stockade.cli.stockade import attachments
+
+    raise typer.Exit(attachments.cut(target, as_json=json))
 
 
 def explain(

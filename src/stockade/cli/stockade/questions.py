@@ -48,6 +48,9 @@ def status_lines(health: dict[str, Any], up_since: datetime | None, now: datetim
     if audit.get("drift") or audit.get("failure"):
         told = audit.get("failure") or f"{audit['drift']} differences found, {audit['repaired']} put right"
         lines.append(coloured(f"audit: {told}", "yellow"))
+    devices = health.get("devices", {}).get("policed", 0)
+    if devices:
+        lines.append(f"attached devices: {devices} policed        (stockade groups shows where)")
     for interface, why in health.get("devices", {}).get("impaired", {}).items():
         lines.append(coloured(f"impaired: {interface}: {why}", "yellow"))
     lost = enforcement.get("lost_events", 0)

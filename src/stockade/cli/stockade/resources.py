@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from stockade.cli.ec2.answer import Node
-from stockade.cli.stockade.connection import Ec2, calling_as
+from stockade.cli.stockade.connection import Ec2, calling_as, native
 from stockade.cli.stockade.durations import seconds
 from stockade.cli.stockade.tables import print_json, print_table
 from stockade.daemon.problems import REFUSED, TIMED_OUT, Problem
@@ -22,23 +22,35 @@ def groups(as_json: bool, quiet: bool, headers: bool) -> int:
     for instance in _instances(ec2):
         for group in instance.items("groupSet"):
             used[group.text("groupId")] = used.get(group.text("groupId"), 0) + 1
-    rows = [_group_row(group, used) for group in found]
+    devices = _devices()
+    rows = [_group_row(group, used, devices) for group in found]
     if as_json:
-        names = ("id", "name", "instances", "rules", "vpc_id", "description")
+        names = ("id", "name", "instances", "devices", "rules", "vpc_id", "description")
         print_json({"groups": [dict(zip(names, row, strict=True)) for row in rows]})
     elif quiet:
         print(*(row[0] for row in rows), sep="\n")
     else:
-        columns = ("group", "name", "instances", "rules", "vpc", "description")
+        columns = ("group", "name", "instances", "devices", "rules", "vpc", "description")
         print_table(columns, [tuple("-" if cell == "" else str(cell) for cell in row) for row in rows], headers)
     return 0
 
 
-def _group_row(group: Node, used: dict[str, int]) -> tuple[str, str, int, int, str, str]:
+def _devices() -> dict[str, str]:
+    """Attached devices by group, for administrators: nobody else may know them."""
+    told = native(calling_as(), "GET", "attachments")
+    found: dict[str, list[str]] = {}
+    for one in told.document.get("attachments", []):
+        for group in one["groups"]:
+            found.setdefault(group["group_id"], []).append(one["device"])
+    return {group: ",".join(sorted(names)) for group, names in found.items()}
+
+
+def _group_row(group: Node, used: dict[str, int], devices: dict[str, str]) -> tuple[str, str, int, str, int, str, str]:
     rules = sum(_grants(permission) for permission in group.items("ipPermissions"))
     rules += sum(_grants(permission) for permission in group.items("ipPermissionsEgress"))
     id = group.text("groupId")
-    return id, group.text("groupName"), used.get(id, 0), rules, group.text("vpcId"), group.text("groupDescription")
+    counts = used.get(id, 0), devices.get(id, ""), rules
+    return id, group.text("groupName"), *counts, group.text("vpcId"), group.text("groupDescription")
 
 
 def _grants(permission: Node) -> int:

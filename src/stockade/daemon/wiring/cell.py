@@ -25,6 +25,8 @@ from stockade.model.account import Account
 from stockade.service.accounts import Accounts, CreatedAccount
 from stockade.service.answers import Answers
 from stockade.service.cell import Cell, CellSettings, Quotas
+from stockade.service.cuts import Cuts
+from stockade.service.devices import Devices
 from stockade.service.enforcement import Enforcement, NoEnforcement
 from stockade.service.flows import Flows
 from stockade.service.images import Images
@@ -133,7 +135,16 @@ async def open_control(settings: Settings, feed_delay_s: float = 0.0) -> Control
     control: Control
 
     def native() -> Any:
-        services = NativeServices(accounts, answers, flows, usage, Probing(cell, feed.probe))
+        services = NativeServices(
+            accounts,
+            answers,
+            flows,
+            usage,
+            probing=Probing(cell, feed.probe),
+            devices=Devices(cell),
+            cuts=Cuts(cell),
+            host=THIS_HOST,
+        )
         return Native(services, authenticator, control.health, counters).app()
 
     front = FrontDoor(gateway, native, counters, lambda: str(uuid.uuid4()), FrontSettings())

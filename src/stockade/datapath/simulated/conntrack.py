@@ -97,6 +97,17 @@ class Flow:
         return tuple(end for end in (self.initiator, self.responder) if end is not None)
 
     @property
+    def is_with_oneself(self) -> bool:
+        return None not in (self.initiator, self.responder) and len({end.endpoint for end in self.ends}) == 1
+
+    def opened_like(self, reading: Reading) -> bool:
+        """Whether the reading goes the way of the first packet, not back."""
+        if self.query is not None:
+            return reading.kind is not Kind.REPLY
+        packet = reading.packet
+        return (packet.source, packet.source_port) == (self.first.source, self.first.source_port)
+
+    @property
     def untracked_throughout(self) -> bool:
         return all(end.untracked for end in self.ends)
 

@@ -76,8 +76,9 @@ class SimulatedDatapath:
         old = self._policy
         self._policy = HostPolicy(dict(desired.endpoints), dict(desired.members), dict(desired.rule_sets))
         self._applied = self._policy
-        for gone in old.endpoints.keys() - desired.endpoints.keys():
-            self._forget(gone)
+        for name, before in old.endpoints.items():
+            if name not in desired.endpoints or desired.endpoints[name].vpc != before.vpc:
+                self._forget(name)
         for name, endpoint in desired.endpoints.items():
             rules = desired.rule_sets[endpoint.rule_set]
             self._epochs[name] = self._epochs.get(name, Epochs()).after(old.endpoints.get(name), endpoint, rules)

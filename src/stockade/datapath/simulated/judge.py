@@ -138,6 +138,8 @@ class Judge:
         sender = self.policy.endpoints[name]
         own = self._identity(sender.vpc, packet.source) if packet.source in sender.addresses else NO_IDENTITY
         receiver = self._owner(sender.vpc, packet.destination)
+        if receiver is not None and receiver.filtered and receiver.id in self.present:
+            return DropReason.NO_ROUTE  # somebody else forwards to its device
         if receiver is not None:
             return Arrival(packet, receiver, packet.source, own, via_public=False)
         return self._by_public(packet, sender, own)

@@ -66,6 +66,8 @@ class Passage:
             if flow is None:
                 continue
             by_initiator = _is(flow, "initiator", sender) and (flow.via_public == by_public or sender is None)
+            if by_initiator and not by_public and flow.is_with_oneself:
+                by_initiator = flow.opened_like(subject)
             if by_initiator or (_is(flow, "responder", sender) and not by_public):
                 return self._follow(key, flow, reading, sender, by_initiator)
         return None

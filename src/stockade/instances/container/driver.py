@@ -20,6 +20,7 @@ from pathlib import Path
 from stockade.instances.console import open_console, trim
 from stockade.instances.container.bundle import IDS, Bundle, config_of
 from stockade.instances.container.cgroups import Cgroups, current_hierarchies
+from stockade.instances.container.disks import can_make_disks, make_disk
 from stockade.instances.container.host_keys import HostKey, new_host_key
 from stockade.instances.container.launch_mounts import LaunchMounts
 from stockade.instances.container.root_files import write_own_files
@@ -70,6 +71,9 @@ class ContainerDriver(Rostered[UserNamespace]):
         for controller in ("memory", "pids"):
             if not self._cgroups.can_limit(controller):
                 _log.warning("instances_not_limited", extra={"controller": controller})
+        self._can_make_disks = can_make_disks()
+        if not self._can_make_disks:
+            _log.warning("instances_not_limited", extra={"controller": "disk"})
 
     def create(self, spec: InstanceSpec) -> str:
         """Make everything but the first process, building the image first if need be."""
@@ -177,15 +181,25 @@ class ContainerDriver(Rostered[UserNamespace]):
     def _make(self, spec: InstanceSpec, device: str, first_id: int, key: HostKey) -> None:
         folder = self._roster.folder(spec.id)
         folder.mkdir(mode=0o700, parents=True)
-        for name in ("upper", "work", "bundle"):
-            (folder / name).mkdir(mode=0o755)
-        os.chown(folder / "upper", first_id, first_id)
-        write_own_files(folder / "upper", spec, key, first_id)
+        (folder / "bundle").mkdir(mode=0o755)
+        self._make_disk(folder, spec, key, first_id)
         self._roster.console_file(spec.id).write_text(f"ssh host key: {key.fingerprint} (ED25519)\n", encoding="ascii")
         namespaces = new_user_namespace(first_id, IDS)
         self._roster.hold(spec.id, namespaces)
         make_device(self._roster.route, device, namespaces.network, spec)
         self._roster.save(Record(spec, device, first_id))
+
+    def _make_disk(self, folder: Path, spec: InstanceSpec, key: HostKey, first_id: int) -> None:
+        content = folder / "written"
+        for name in ("upper", "work"):
+            (content / name).mkdir(mode=0o755, parents=True)
+        os.chown(content / "upper", first_id, first_id)
+        write_own_files(content / "upper", spec, key, first_id)
+        if spec.disk_mb and self._can_make_disks:
+            make_disk(folder / "disk", spec.disk_mb, content)
+            shutil.rmtree(content)
+        else:
+            content.rename(folder / "disk")
 
     def _run(self, record: Record, namespaces: UserNamespace) -> ProcessId:
         spec = record.spec
@@ -210,8 +224,7 @@ class ContainerDriver(Rostered[UserNamespace]):
             return self._mounts.with_root(
                 recipe.layer,
                 namespaces.user,
-                folder / "upper",
-                folder / "work",
+                folder / "disk",
                 lambda: self._runtime.run(spec.id, folder / "bundle", console),
             )
         finally:

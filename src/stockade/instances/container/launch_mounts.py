@@ -1,7 +1,7 @@
 """The mounts of a launch, where nobody else sees them.
 
     base (held open)        one mount for each image, a copy of the host's otherwise
-     └─ a launch's own      tmpfs ─ lower: the image, id-mapped ─ root: the overlay     ─▶ inherited by the runtime
+     └─ a launch's own      tmpfs ─ lower: the image, id-mapped ─ disk ─ root: overlay  ─▶ inherited by the runtime
 
 One mount an image and not one a launch: instances share its cached pages. The base goes with this process, the
 image's loop device with its last instance.
@@ -42,16 +42,23 @@ class LaunchMounts:
         """Where a launch's root file system is, in its own mount namespace."""
         return self._launch / "root"
 
-    def with_root(self, layer: Layer, user_namespace: int, upper: Path, work: Path, function: Callable[[], T]) -> T:
-        """Run it where the instance's root is mounted at `root`. OSError when that fails."""
+    def with_root(self, layer: Layer, user_namespace: int, disk: Path, function: Callable[[], T]) -> T:
+        """Run it where the instance's root is mounted at `root`. OSError when that fails.
+
+        `disk`: a directory, or a file with a file system in it, that has `upper` and `work`.
+        """
         lower = self._lower(layer, user_namespace)
 
         def inside() -> T:
             mounts.mount("launch", str(self._launch), "tmpfs", mounts.NOSUID | mounts.NODEV, "mode=755,size=64k")
-            for name in ("lower", "root"):
+            for name in ("lower", "root", "disk"):
                 (self._launch / name).mkdir()
             mounts.mount_idmapped(lower, self._launch / "lower", user_namespace)
-            mounts.mount_overlay(self.root, self._launch / "lower", upper, work)
+            written = disk
+            if disk.is_file():
+                written = self._launch / "disk"
+                mounts.mount_image(disk, written, "ext4", writable=True)
+            mounts.mount_overlay(self.root, self._launch / "lower", written / "upper", written / "work")
             return function()
 
         return in_private_mounts(inside, self._base)

@@ -180,7 +180,15 @@ class Resolver:
 
     async def serve(self, udp: socket.socket, tcp: socket.socket) -> None:
         """Answer on these bound sockets (tcp: not yet listening) until `close`. They are ours from here on."""
+        self.serve_datagrams(udp)
+        await self.serve_connections(tcp)
+
+    def serve_datagrams(self, udp: socket.socket) -> None:
+        """As `serve`."""
         self._datagrams.serve(udp)
+
+    async def serve_connections(self, tcp: socket.socket) -> None:
+        """As `serve`."""
         await self._streams.serve(tcp)
 
     async def close(self) -> None:

@@ -18,6 +18,7 @@ from stockade.instances.network.metadata import DEFAULT_OPTIONS, MetadataServer,
 from stockade.instances.network.names import Names
 from stockade.instances.network.resolver import Forward, Resolver, View
 from stockade.linux.namespaces import in_netns
+from stockade.linux.reuseport import sockets_by_source
 from stockade.model.addresses import Address
 from stockade.model.host_view import HostView, ViewInterface, ViewMember
 from stockade.model.ids import HostId, InstanceId, NetworkInterfaceId
@@ -28,6 +29,7 @@ RESOLVER: tuple[Address, ...] = (IPv4Address("169.254.169.253"), IPv6Address("fd
 TIME: tuple[Address, ...] = (IPv4Address("169.254.169.123"), IPv6Address("fd00:ec2::123"))
 
 _IP_FREEBIND, _IPV6_FREEBIND = 15, 78
+_QUEUES = 32
 
 ServiceAddress = Callable[[NetworkInterfaceId], IPv4Address | None]
 """The source under which the services namespace sees this interface now, None when it is not attached."""
@@ -35,10 +37,11 @@ ServiceAddress = Callable[[NetworkInterfaceId], IPv4Address | None]
 
 @dataclass(frozen=True, slots=True)
 class InsideSockets:
-    """Bound in the services namespace, not yet listening: one of each for IPv4, and one for IPv6 if there is any."""
+    """Bound in the services namespace, not yet listening: for IPv4, and for IPv6 if there is any."""
 
     metadata: tuple[socket.socket, ...]
-    names: tuple[tuple[socket.socket, socket.socket], ...]
+    names_udp: tuple[socket.socket, ...]
+    names_tcp: tuple[socket.socket, ...]
     time: tuple[socket.socket, ...]
 
 
@@ -49,8 +52,9 @@ def open_inside(services_netns: int) -> InsideSockets:
         families = 2 if _has_ipv6() else 1
         return InsideSockets(
             metadata=tuple(_bound(socket.SOCK_STREAM, each, 80, early=True) for each in METADATA[:families]),
-            names=tuple(_pair(each, 53, early=True) for each in RESOLVER[:families]),
-            time=tuple(_bound(socket.SOCK_DGRAM, each, 123, early=True) for each in TIME[:families]),
+            names_udp=tuple(one for each in RESOLVER[:families] for one in _by_asker(each, 53)),
+            names_tcp=tuple(_bound(socket.SOCK_STREAM, each, 53, early=True) for each in RESOLVER[:families]),
+            time=tuple(one for each in TIME[:families] for one in _by_asker(each, 123)),
         )
 
     return in_netns(services_netns, inside)
@@ -58,7 +62,11 @@ def open_inside(services_netns: int) -> InsideSockets:
 
 def open_outside(addresses: Iterable[IPv4Address], port: int = 53) -> list[tuple[socket.socket, socket.socket]]:
     """A UDP and a TCP socket for each address, in the caller's network namespace."""
-    return [_pair(address, port) for address in addresses]
+    pairs = []
+    for address in addresses:
+        udp = _bound(socket.SOCK_DGRAM, address, port)
+        pairs.append((udp, _bound(socket.SOCK_STREAM, address, port)))
+    return pairs
 
 
 def _has_ipv6() -> bool:
@@ -71,17 +79,19 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _pair(address: Address, port: int, *, early: bool = False) -> tuple[socket.socket, socket.socket]:
-    udp = _bound(socket.SOCK_DGRAM, address, port, early=early)
-    return udp, _bound(socket.SOCK_STREAM, address, port, early=early)
+def _by_asker(address: Address, port: int) -> list[socket.socket]:
+    """Several queues, so that who fills one does not fill the others'."""
+    return sockets_by_source(lambda: _bound(socket.SOCK_DGRAM, address, port, early=True, shared=True), _QUEUES)
 
 
-def _bound(kind: int, address: Address, port: int, *, early: bool = False) -> socket.socket:
+def _bound(kind: int, address: Address, port: int, *, early: bool = False, shared: bool = False) -> socket.socket:
     is_v4 = address.version == 4
     opened = socket.socket(socket.AF_INET if is_v4 else socket.AF_INET6, kind | socket.SOCK_NONBLOCK)
     try:
         if kind == socket.SOCK_STREAM:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if early:
             early_option = (socket.IPPROTO_IP, _IP_FREEBIND) if is_v4 else (socket.IPPROTO_IPV6, _IPV6_FREEBIND)
             opened.setsockopt(*early_option, 1)
@@ -207,8 +217,10 @@ class Services:
         """Serve on these sockets; they are ours from here on."""
         for tcp in inside.metadata:
             await self._metadata.serve(tcp)
-        for udp, tcp in inside.names:
-            await self._inside.serve(udp, tcp)
+        for udp in inside.names_udp:
+            self._inside.serve_datagrams(udp)
+        for tcp in inside.names_tcp:
+            await self._inside.serve_connections(tcp)
         for udp in inside.time:
             self._time.serve(udp)
         for udp, tcp in outside:
