@@ -253,12 +253,21 @@ inlined long insert_flow(int family, __u8 protocol, const void *key, const struc
 	return failed;
 }
 
-/* For every flow of a table: out with it when it has idled out. */
+/* Whether nobody else has the slot by now; slot 0 is elsewhere and stays. */
+inlined int is_still(__u32 slot, __u32 generation)
+{
+	struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &slot);
+
+	return !slot || (endpoint && endpoint->generation == generation);
+}
+
+/* For every flow of a table: out with it when it has idled out, or one of its ends is gone. */
 static long sweep_flow(void *map, const void *key, struct flow *flow, struct sweep *sweep)
 {
 	__u32 scope;
 
-	if (is_live(flow, sweep->now))
+	if (is_live(flow, sweep->now) && is_still(flow->initiator, flow->initiator_generation) &&
+	    is_still(flow->responder, flow->responder_generation))
 		return 0;
 	scope = sweep->family == V4 ? ((const struct flow_key *)key)->scope
 				    : ((const struct flow6_key *)key)->scope;
