@@ -19,6 +19,7 @@ from stockade.model.resources import Change, lists_named_by, put, referenced_by
 from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, PrefixListPeer, Rule, RuleIdentity
 from stockade.model.security_group import SecurityGroup
 from stockade.model.vpc import Vpc
+from stockade.service.budgets import Planned
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell, Decision
 from stockade.service.cuts import cut_if_asked
@@ -107,6 +108,7 @@ class Rules:
             after = replace(group, rules=(*group.rules, *new))
             quotas, lists = cell.settings.quotas, cell.resources.prefix_lists
             check_rules(after, direction, vpc.is_classic, quotas, lists.get, len(new))
+            cell.budgets.check(Planned(groups={after.id: after}))
             return self._change(group, after, new)
 
         # Classic spells one request out as three rules at most.
