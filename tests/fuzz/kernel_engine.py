@@ -60,18 +60,26 @@ class KernelEngine:
             else:
                 yield self._send(step) if _may_be_run(step.frame) else None
 
+    def ask(self, frame: bytes, sender: NetworkInterfaceId | None) -> tuple[Said, Packet | None]:
+        """What becomes of one frame, and the packet that the kernel says it saw."""
+        return self._judge.host.run(lambda: self._run(frame, sender))
+
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self._judge.host.run(lambda: self._grow_older(seconds))
+
     def play_and_tell(self, frames: list[bytes], sender: NetworkInterfaceId) -> list[tuple[Said, Packet | None] | None]:
         """The same for frames of one sender, each with the packet that the kernel says it saw."""
 
         def play() -> list[tuple[Said, Packet | None] | None]:
-            return [self._ask(frame, sender) if _may_be_run(frame) else None for frame in frames]
+            return [self._run(frame, sender) if _may_be_run(frame) else None for frame in frames]
 
         return self._judge.host.run(play)
 
     def _send(self, step: Sent) -> Said:
-        return self._ask(step.frame, step.sender)[0]
+        return self._run(step.frame, step.sender)[0]
 
-    def _ask(self, frame: bytes, sender: NetworkInterfaceId | None) -> tuple[Said, Packet | None]:
+    def _run(self, frame: bytes, sender: NetworkInterfaceId | None) -> tuple[Said, Packet | None]:
         if sender is None:
             program, device = "from_gateway", self._judge._gateway.index
             frame = bytes.fromhex(self._judge._gateway.mac.replace(":", "")) + frame[6:]
