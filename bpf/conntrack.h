@@ -305,6 +305,35 @@ inlined enum drop_reason ask_again(struct work *work, struct flow *flow, enum ga
 	return PASSED;
 }
 
+/*
+ * Whether the end still has the address that the flow knows it by. One that has lost it is no party any more: the
+ * address may be somebody else's by now, and nothing of the flow is for that one.
+ */
+inlined int still_has(const struct work *work, const struct flow *flow, const struct endpoint *end,
+		      enum gate gate, int forward)
+{
+	const int family = work->packet.family & 1, is_egress = gate == EGRESS;
+	const int is_public = family == V4 && flow->flags & FLOW_VIA_PUBLIC;
+	__be32 address[4] = {};
+
+	if (!(end->flags & CHECK_SOURCE))
+		return 1; /* a router is an end of what others say */
+	if (is_egress) {
+		if (is_public && !(flow->flags & FLOW_MEMBER) &&
+		    flow->judged_source != flow->initiator_address &&
+		    flow->judged_source != end->public_address)
+			return 0;
+		address[0] = flow->initiator_address;
+	} else {
+		if (is_public)
+			return flow->responder_address == end->public_address;
+		address[0] = flow->responder_address;
+	}
+	if (family == V6)
+		copy_address(address, is_egress == !!forward ? work->packet.source : work->packet.destination);
+	return owns(family, end, is_egress ? flow->initiator : flow->responder, address);
+}
+
 /* Whether the flow under the key on the desk may go on under today's rules of both its ends. */
 separate int reconsider(__u32 forward)
 {
@@ -319,12 +348,16 @@ separate int reconsider(__u32 forward)
 	if (end && end->epoch != flow->egress_epoch) {
 		work->verdict.gate = EGRESS;
 		work->verdict.slot = flow->initiator;
+		if (!still_has(work, flow, end, EGRESS, forward))
+			return NO_FLOW;
 		reason = ask_again(work, flow, EGRESS, forward);
 	}
 	end = same_endpoint(flow->responder, flow->responder_generation);
 	if (!reason && end && end->epoch != flow->ingress_epoch) {
 		work->verdict.gate = INGRESS;
 		work->verdict.slot = flow->responder;
+		if (!still_has(work, flow, end, INGRESS, forward))
+			return NO_FLOW;
 		reason = ask_again(work, flow, INGRESS, forward);
 	}
 	return reason;

@@ -117,7 +117,8 @@ separate int filter(struct __sk_buff *skb, __u32 outgoing)
 		if (mine || (flow->responder == work->slot && flow->responder_generation == self->generation)) {
 			reason = follow(skb, work, flow, mine == !!outgoing ? INITIATOR : RESPONDER,
 					outgoing ? self : 0, outgoing ? 0 : self, &work->key, family);
-			return reason ? cut(work, reason) : TC_ACT_NOT_OURS;
+			if (reason != NO_FLOW)
+				return reason ? cut(work, reason) : TC_ACT_NOT_OURS;
 		}
 	}
 	reason = filter_new(skb, work, self, outgoing);

@@ -128,7 +128,7 @@ separate int make_key_there(void)
 		return 0;
 	copy_address(source, work->packet.source);
 	copy_address(destination, work->packet.destination);
-	if (work->way.via_public) {
+	if (work->way.via_public && work->packet.family == V4) {
 		source[0] = work->way.source;
 		destination[0] = target->address;
 	}
@@ -230,6 +230,8 @@ inlined enum drop_reason follow(struct __sk_buff *skb, struct work *work, struct
 			if (!reason && (work->verdict.egress_rule || work->verdict.ingress_rule))
 				tell(PASSED, 0);
 		}
+		if (reason == NO_FLOW)
+			forget_this();
 		if (reason)
 			return reason;
 	}

@@ -84,6 +84,7 @@ inlined enum drop_reason by_public_address6(struct work *work, const struct endp
 		return ENDPOINT_UNKNOWN;
 	if (!(self->flags & PUBLIC6))
 		return NO_PUBLIC_ADDRESS;
+	work->way.via_public = 1;
 	copy_address(work->way.judged_source, work->packet.source);
 	return PASSED;
 }

@@ -42,10 +42,10 @@ inlined int follow_by_public(struct __sk_buff *skb, struct work *work, const str
 		return 0;
 	if (packet->kind == OF_A_FLOW && is_syn(packet))
 		return 0;
-	*reason = follow(skb, work, flow, INITIATOR, self, target, &work->key, V4);
-	if (!*reason)
+	*reason = follow(skb, work, flow, INITIATOR, self, target, &work->key, packet->family & 1);
+	if (!*reason && packet->family == V4)
 		translate(skb, work->way.source, target->address);
-	return 1;
+	return *reason != NO_FLOW;
 }
 
 /*
@@ -117,7 +117,7 @@ separate int open_flow(struct __sk_buff *skb)
 	}
 
 	reason = ingress(work, target, way->slot, way->judged_identity, way->judged_source);
-	see(work, way->judged_source, way->via_public ? target : 0);
+	see(work, way->judged_source, way->via_public && family == V4 ? target : 0);
 	if (reason)
 		return drop_there(reason);
 	if (opens_flow(packet)) {
@@ -142,7 +142,7 @@ separate int open_flow(struct __sk_buff *skb)
 		tell(PASSED, 1);
 	}
 	credit(skb, work, verdict->egress_rule, verdict->ingress_rule);
-	if (way->via_public)
+	if (way->via_public && family == V4)
 		translate(skb, way->source, target->address);
 	return deliver(skb, target);
 }
@@ -196,7 +196,7 @@ inlined int from_fabric(struct __sk_buff *skb, struct work *work, struct endpoin
 		return open_flow(skb);
 	reason = follow(skb, work, flow, role, self, other, key, family);
 	if (unlikely(reason))
-		return cut(work, reason);
+		return reason == NO_FLOW ? open_flow(skb) : cut(work, reason);
 	if (family == V4 && unlikely(flow->flags & FLOW_VIA_PUBLIC))
 		translate(skb, flow->responder_address, flow->initiator_address);
 	return other ? deliver(skb, other) : leave(skb, flow->link);
@@ -289,7 +289,7 @@ separate int open_from_outside(struct __sk_buff *skb)
 
 		make_key(&work->key, packet->family & 1, packet, target->vpc, packet->source,
 			 work->seen.destination);
-		fresh->flags |= packet->family == V4 ? FLOW_VIA_PUBLIC : 0;
+		fresh->flags |= FLOW_VIA_PUBLIC;
 		fresh->responder = work->slot;
 		fresh->responder_generation = target->generation;
 		fresh->initiator_address = packet->source[0];
@@ -385,7 +385,7 @@ separate int enter(struct __sk_buff *skb)
 		return open_from_outside(skb);
 	reason = follow(skb, work, flow, INITIATOR, 0, target, &work->key, family);
 	if (reason)
-		return cut(work, reason);
+		return reason == NO_FLOW ? open_from_outside(skb) : cut(work, reason);
 	if (family == V4)
 		translate(skb, packet->source[0], target->address);
 	return deliver(skb, target);

@@ -398,6 +398,7 @@ enum drop_reason {
 	NOT_OURS = 32,
 	NO_ROUTE = 100,
 	NO_PUBLIC_ADDRESS = 101,
+	NO_FLOW = 255, /* inside the programs only: judge it as if it were of none */
 };
 
 /*

@@ -41,6 +41,7 @@ from stockade.service.key_pairs import KeyPairs
 from stockade.service.membership import Interfaces
 from stockade.service.prefix_lists import PrefixLists
 from stockade.service.probing import Probing
+from stockade.service.rule_edits import RuleEdits
 from stockade.service.rules import Rules
 from stockade.service.security_groups import SecurityGroups
 from stockade.service.tags import Tags
@@ -61,6 +62,7 @@ def services_of(cell: Cell) -> Services:
         accounts=Accounts(cell),
         groups=SecurityGroups(cell),
         rules=Rules(cell),
+        rule_edits=RuleEdits(cell),
         instances=Instances(cell),
         images=Images(cell),
         key_pairs=KeyPairs(cell),

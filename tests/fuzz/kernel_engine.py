@@ -8,7 +8,7 @@ from fuzz.traffic import Sent, Step, Wait
 from kernel.judging import KernelJudge
 from stockade.datapath.ebpf import layout, syscall
 from stockade.datapath.ebpf.maps import Map
-from stockade.model.flow import DropReason
+from stockade.model.flow import DropReason, Packet
 from stockade.model.ids import NetworkInterfaceId
 from stockade.policy.entries import HostPolicy
 
@@ -60,13 +60,31 @@ class KernelEngine:
             else:
                 yield self._send(step) if _may_be_run(step.frame) else None
 
+    def ask(self, frame: bytes, sender: NetworkInterfaceId | None) -> tuple[Said, Packet | None]:
+        """What becomes of one frame, and the packet that the kernel says it saw."""
+        return self._judge.host.run(lambda: self._run(frame, sender))
+
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self._judge.host.run(lambda: self._grow_older(seconds))
+
+    def play_and_tell(self, frames: list[bytes], sender: NetworkInterfaceId) -> list[tuple[Said, Packet | None] | None]:
+        """The same for frames of one sender, each with the packet that the kernel says it saw."""
+
+        def play() -> list[tuple[Said, Packet | None] | None]:
+            return [self._run(frame, sender) if _may_be_run(frame) else None for frame in frames]
+
+        return self._judge.host.run(play)
+
     def _send(self, step: Sent) -> Said:
-        frame = step.frame
-        if step.sender is None:
+        return self._run(step.frame, step.sender)[0]
+
+    def _run(self, frame: bytes, sender: NetworkInterfaceId | None) -> tuple[Said, Packet | None]:
+        if sender is None:
             program, device = "from_gateway", self._judge._gateway.index
             frame = bytes.fromhex(self._judge._gateway.mac.replace(":", "")) + frame[6:]
         else:
-            program, device = "from_endpoint", self._judge._devices[step.sender]
+            program, device = "from_endpoint", self._judge._devices[sender]
         context = struct.pack("=40xI", device).ljust(192, b"\0")  # struct __sk_buff with its ifindex
         action = syscall.test_run(self._kernel.programs[program], frame, context).action
         told = list(self._judge.host.datapath._target.flows())
@@ -75,10 +93,10 @@ class KernelEngine:
             assert told[0].passed == (action == TC_ACT_REDIRECT), (action, told)
             if told[0].reason in SILENT:  # some of their kind had addresses to tell of
                 self._counted[told[0].reason] = self._count(told[0].reason)
-            return Said(told[0].passed, told[0].reason, told[0].rules)
+            return Said(told[0].passed, told[0].reason, told[0].rules), told[0].packet
         if action == TC_ACT_REDIRECT:
-            return Said(True, DropReason.NONE, None)
-        return Said(False, self._silent_reason(), None)
+            return Said(True, DropReason.NONE, None), None
+        return Said(False, self._silent_reason(), None), None
 
     def _silent_reason(self) -> DropReason | None:
         """The counter that has grown; None: no counter did."""

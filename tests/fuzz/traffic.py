@@ -94,7 +94,7 @@ class World:
     def _frames(self, view: HostView) -> list[tuple[bytes, NetworkInterfaceId | None, str, Packet | None]]:
         """One frame, or several that belong together."""
         random, chance = self._random, self._random.random()
-        if chance < 0.58:
+        if chance < 0.60:
             later = self._later(view)
             if later is not None:
                 return [(*later, LATER, None)]

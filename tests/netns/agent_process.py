@@ -109,6 +109,7 @@ async def _live(config: dict[str, Any]) -> None:
     agent.start()
     ended = asyncio.create_task(agent.watch())
     devices = asyncio.create_task(_tell_devices(agent, stream))
+    usage = asyncio.create_task(_tell_usage(agent, stream))
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     stopping = asyncio.create_task(told.wait())
@@ -124,6 +125,7 @@ async def _live(config: dict[str, Any]) -> None:
     stopping.cancel()
     ended.cancel()
     devices.cancel()
+    usage.cancel()
 
 
 async def _tell_devices(agent: Agent, stream: FileStream) -> None:
@@ -135,6 +137,19 @@ async def _tell_devices(agent: Agent, stream: FileStream) -> None:
             stream.say("devices", policed=now[0], impaired=now[1])
             told = now
         await asyncio.sleep(0.02)
+
+
+async def _tell_usage(agent: Agent, stream: FileStream) -> None:
+    """Flows that count against each endpoint's allowance (tracked, untracked), and its drops by reason."""
+    while True:
+        counters = await agent.counters()
+        drops = {
+            endpoint: {reason.name: count for reason, count in each.items()}
+            for endpoint, each in counters.endpoint_drops.items()
+        }
+        flows = {endpoint: (used.tracked, used.untracked) for endpoint, used in agent.audit.usage.items()}
+        stream.say("usage", flows=flows, drops=drops)
+        await asyncio.sleep(0.5)
 
 
 def _setting(name: str, value: Any) -> Any:

@@ -39,7 +39,7 @@ class End:
     netns: int
 
 
-class _InThread:
+class InThread:
     """Something that goes on in a thread while the block runs. Its error ends the block."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class _InThread:
         except BaseException as err:
             self._error = err
 
-    def __enter__(self) -> "_InThread":
+    def __enter__(self) -> "InThread":
         self._thread.start()
         return self
 
@@ -80,7 +80,7 @@ class _Flow:
     broken: str = ""
 
 
-class Flows(_InThread):
+class Flows(InThread):
     """`between`: client, server and port of each connection. Broken is one that ends, errs, or is mute for `mute_s`."""
 
     def __init__(self, between: list[tuple[End, End, int]], mute_s: float = 5.0) -> None:
@@ -88,6 +88,10 @@ class Flows(_InThread):
         self._mute_s = mute_s
         self._listening: dict[tuple[IPv4Address, int], socket.socket] = {}
         self._flows = [self._connect(*each) for each in between]
+
+    @property
+    def count(self) -> int:
+        return len(self._flows)
 
     @property
     def broken(self) -> list[str]:
@@ -199,7 +203,7 @@ def _retransmitted(end: socket.socket) -> int:
     return int(struct.unpack_from("=I", info, _TCP_INFO_RETRANS)[0])
 
 
-class Scan(_InThread):
+class Scan(InThread):
     """`open_port`: one that everybody may reach, for the witnesses and for packets that lie about their sender."""
 
     def __init__(self, ends: list[End], open_port: int, every_s: float = 0.005) -> None:
@@ -274,7 +278,7 @@ def _summed(source: IPv4Address, destination: IPv4Address, protocol: int, payloa
     return payload[:place] + struct.pack("!H", ~total & 0xFFFF) + payload[place + 2 :]
 
 
-class Sniffers(_InThread):
+class Sniffers(InThread):
     """What arrived in the instances, by source port."""
 
     def __init__(self, ends: list[End]) -> None:

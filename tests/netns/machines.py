@@ -1,8 +1,7 @@
-"""Machines and rules for tests of what goes on while an agent dies.
+"""Machines and rules for tests of what goes on while an agent dies, or an instance floods.
 
-clients ── tcp 7000 ──▶ servers      by group: tracked
-anybody ── tcp 7001 ──▶ anybody      by 0.0.0.0/0, and everything may leave: untracked
-nothing else
+Clients reach servers by tcp 7010-7019 and udp 7002, by group: tracked at both ends. Everybody reaches everybody by
+tcp 7001, by 0.0.0.0/0, and everything may leave: such a flow is untracked where it enters. Nothing else is allowed.
 """
 
 from ipaddress import IPv4Network
@@ -11,10 +10,10 @@ from netns.agent_host import ACCOUNT, AgentHost, Machine, rule, view_items
 from netns.live_traffic import End
 from stockade.model.host_view import ViewGroup, ViewItem
 from stockade.model.ids import SecurityGroupId
-from stockade.model.ports import ANY, TCP
+from stockade.model.ports import ANY, TCP, UDP
 from stockade.model.rule import CidrPeer, Direction, GroupPeer
 
-TRACKED_PORT, UNTRACKED_PORT = 7000, 7001
+TRACKED_PORT, UNTRACKED_PORT, UDP_PORT = 7010, 7001, 7002
 CLIENTS, SERVERS = SecurityGroupId("sg-00000001"), SecurityGroupId("sg-00000002")
 ANYBODY = CidrPeer(IPv4Network("0.0.0.0/0"))
 
@@ -30,11 +29,12 @@ def servers(count: int) -> list[Machine]:
 def items(machines: list[Machine]) -> tuple[ViewItem, ...]:
     """The view of a host with these machines."""
     leave = rule(1, Direction.EGRESS, ANY, None, ANYBODY)
-    by_group = rule(2, Direction.INGRESS, TCP, (TRACKED_PORT, TRACKED_PORT), GroupPeer(CLIENTS, ACCOUNT))
+    by_group = rule(2, Direction.INGRESS, TCP, (TRACKED_PORT, TRACKED_PORT + 9), GroupPeer(CLIENTS, ACCOUNT))
     by_block = rule(3, Direction.INGRESS, TCP, (UNTRACKED_PORT, UNTRACKED_PORT), ANYBODY)
+    datagrams = rule(4, Direction.INGRESS, UDP, (UDP_PORT, UDP_PORT), GroupPeer(CLIENTS, ACCOUNT))
     groups = (
         ViewGroup(CLIENTS, "clients", (leave, by_block)),
-        ViewGroup(SERVERS, "servers", (leave, by_group, by_block)),
+        ViewGroup(SERVERS, "servers", (leave, by_group, by_block, datagrams)),
     )
     return view_items(groups, machines)
 

@@ -3,6 +3,7 @@
 Nothing of it is simulated: `stockade up` makes links, programs, cgroups and containers as on a user's machine.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -115,6 +116,23 @@ class TestSite:
         for process in doomed:
             assert process.wait(10)
 
+    def lose_power(self) -> None:
+        """Nothing of the kernel, of /run and of any process is left; the state is."""
+        self.kill_both()
+        for record in (self.base / "state" / "instances").glob("*/record.json"):
+            os.kill(int(json.loads(record.read_text())["process"][0]), signal.SIGKILL)
+        os.close(self.space)
+        subprocess.run(["ip", "netns", "del", self.netns], check=True)
+        for place in (Path("/run") / self.name, Path("/sys/fs/bpf") / self.name):
+            subprocess.run(["umount", "--lazy", "--quiet", str(place / "services")], check=False)
+            shutil.rmtree(place)
+        for hierarchy in Path("/sys/fs/cgroup").glob(f"**/{self.name}"):
+            _end_cgroup(hierarchy)
+        (self.base / "state" / "agent" / "boot").write_text("a former boot")
+        subprocess.run(["ip", "netns", "add", self.netns], check=True)
+        self.ip("link", "set", "lo", "up")
+        self.space = open_netns(f"/run/netns/{self.netns}")
+
     def client(self, service: str = "ec2") -> Any:
         """boto3 with what `stockade env` says and nothing else; its sockets are opened inside the host namespace."""
         told = json.loads(self.stockade("env", "--shell", "json").stdout)
@@ -161,6 +179,18 @@ class TestSite:
         os.close(self.space)
         subprocess.run(["ip", "netns", "del", self.netns], check=True)
         shutil.rmtree(self.base, ignore_errors=True)
+
+
+def _end_cgroup(top: Path) -> None:
+    """With those below; the kernel takes a moment to reap who was killed."""
+
+    def gone() -> bool:
+        with contextlib.suppress(OSError):
+            for folder, _, _ in os.walk(top, topdown=False):
+                os.rmdir(folder)
+        return not top.is_dir()
+
+    until(gone)
 
 
 class _Inside:

@@ -1,5 +1,6 @@
 """Existing devices of a host put under groups: what is known of them, and that they are given back as they were."""
 
+import json
 import os
 import socket
 import subprocess
@@ -273,3 +274,58 @@ def test_after_a_reboot_they_are_judged_as_soon_as_they_are_there(engine: AgentH
     until(lambda: engine.said("devices") and engine.said("devices")[-1]["policed"] == ["eni-00000001", "eni-00000002"])
     assert opens(80)
     assert not opens(81)
+
+
+# --- with the command, as an operator does it ---------------------------------------------------------------
+
+
+@pytest.fixture
+def daemon(site: TestSite) -> TestSite:
+    """The whole daemon on a host with two containers of somebody's engine."""
+    site.inside(lambda: subprocess.run(["sh", "-euc", ENGINE], check=True))
+    site.inside(lambda: connect("veth1", 1))
+    site.inside(lambda: connect("veth2", 2))
+    site.up()
+    return site
+
+
+def test_attach_and_detach_by_the_command(daemon: TestSite) -> None:
+    before = daemon.inside(state_of_tc)
+    ec2 = daemon.client()
+    trusted, guarded = (
+        ec2.create_security_group(GroupName=name, Description="test")["GroupId"] for name in ("trusted", "guarded")
+    )
+    for device, group in (("veth1", trusted), ("veth2", guarded)):
+        done = daemon.stockade("attach", device, "--group", group)
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}{daemon.log()}"
+    assert not opens(80)
+    pair = {
+        "UserId": ec2.describe_security_groups(GroupIds=[trusted])["SecurityGroups"][0]["OwnerId"],
+        "GroupId": trusted,
+    }
+    ec2.authorize_security_group_ingress(
+        GroupId=guarded, IpPermissions=[{"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "UserIdGroupPairs": [pair]}]
+    )
+    assert opens(80)
+    assert not opens(81)
+    assert json.loads(daemon.stockade("status", "--json").stdout)["devices"] == {"policed": 2, "impaired": {}}
+    assert daemon.stockade("attach", "lo", "--group", guarded).returncode == 5
+    assert daemon.stockade("detach", "veth1").returncode == 0
+    assert daemon.stockade("detach", "veth2").returncode == 0
+    assert opens(81)
+    assert daemon.inside(state_of_tc) == before
+
+
+@pytest.mark.parametrize("way", ["down", "down --force after kill -9"])
+def test_a_daemon_that_ends_gives_every_device_back(daemon: TestSite, way: str) -> None:
+    before = daemon.inside(state_of_tc)
+    group = daemon.client().create_security_group(GroupName="guarded", Description="test")["GroupId"]
+    assert daemon.stockade("attach", "veth2", "--group", group).returncode == 0
+    assert not opens(80)
+    if way == "down":
+        assert daemon.stockade("down").returncode == 0
+    else:
+        daemon.kill_both()
+        assert daemon.stockade("down", "--force").returncode == 0
+    assert opens(80)
+    assert daemon.inside(state_of_tc) == before

@@ -194,6 +194,17 @@ def test_an_instance_that_deletes_its_own_device_is_impaired_and_others_are_not(
     assert running.opens(machines[1]["PublicIpAddress"], 22)
 
 
+def test_after_a_power_cut_policy_is_restored_and_instances_are_launched_again(running: TestSite) -> None:
+    ec2 = running.client()
+    _, [instance] = launch(ec2, 1, 22)
+    until(lambda: running.opens(instance["PublicIpAddress"], 22))
+    running.lose_power()
+    running.up()
+    until(lambda: running.opens(instance["PublicIpAddress"], 22))
+    assert not running.opens(instance["PublicIpAddress"], 23)
+    assert _state(running.client(), instance["InstanceId"]) == "running"
+
+
 def test_an_address_pool_that_overlaps_a_route_is_refused_by_name(site: TestSite) -> None:
     site.ip("link", "add", "left", "type", "veth", "peer", "name", "right")
     site.ip("link", "set", "left", "up")

@@ -418,6 +418,23 @@ def test_a_message_about_the_path_lowers_it(scene: Scene, version: int) -> None:
     there.close()
 
 
+@BOTH
+def test_a_datagram_in_pieces_arrives_whole_where_its_first_piece_may(scene: Scene, version: int) -> None:
+    """And so does its answer, as part of the flow."""
+    scene.rules(server=(DNS_IN[version],))
+    there, closed = (scene.server.open(version, socket.SOCK_DGRAM, port) for port in (53, 54))
+    asking = scene.client.open(version, socket.SOCK_DGRAM)
+    for port in (54, 53):
+        asking.sendto(b"?" * 5000, (scene.server.addresses[version], port))
+    data, source = there.recvfrom(8000)
+    assert data == b"?" * 5000
+    there.sendto(b"!" * 9000, source)
+    assert asking.recv(10_000) == b"!" * 9000
+    closed.settimeout(QUIET_S)
+    with pytest.raises(TimeoutError):
+        closed.recv(8000)
+
+
 # ── 12: scanners ──────────────────────────────────────────────────────────────────────────────────────
 
 

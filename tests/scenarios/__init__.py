@@ -3,6 +3,6 @@
 worlds.py is the language; every other module is a list of scenarios. `EVERY` is all of them.
 """
 
-from scenarios import networks, rules, walkthroughs
+from scenarios import families, networks, rules, walkthroughs
 
-EVERY = (*walkthroughs.SCENARIOS, *rules.SCENARIOS, *networks.SCENARIOS)
+EVERY = (*walkthroughs.SCENARIOS, *rules.SCENARIOS, *networks.SCENARIOS, *families.SCENARIOS)

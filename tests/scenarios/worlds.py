@@ -12,24 +12,34 @@ compiler, simulated datapath, eBPF by test run, real packets) judges the same th
 
 Rules      "tcp/80 from 0.0.0.0/0"  "udp/1000-2000 to 10.0.0.0/8"  "all from web"  "icmp/8:0 from web"
            "icmp/8 from ..." all codes of a type  "icmp from ..." all types  "47 from ..." a protocol number
+           "tcp/22 from pl:offices" a prefix list.
            Without `egress` a group allows all to 0.0.0.0/0, as new groups do.
 Rows       (from, to, traffic, expected). From: an instance, "NAME as ADDRESS" (a forged source), or an
            address outside the region. To: an instance (its private address from inside, its public one
            from outside), "public NAME", or an address. Traffic: "tcp/80" "udp/53" "icmp/8:0" "47".
+           "NAME/6" is an instance by its IPv6 address, on either side.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TypeAlias
 
 from stockade.model import ports
-from stockade.model.addresses import Address, mac_of, parse_cidr
+from stockade.model.addresses import Address, Cidr, mac_of, parse_cidr
 from stockade.model.flow import DropReason, Packet, Verdict
-from stockade.model.host_view import HostView, ViewGroup, ViewInterface, ViewMember
-from stockade.model.ids import AccountId, HostId, InstanceId, NetworkInterfaceId, RuleId, SecurityGroupId
-from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, Rule
+from stockade.model.host_view import HostView, ViewGroup, ViewInterface, ViewMember, ViewPrefixList
+from stockade.model.ids import (
+    AccountId,
+    HostId,
+    InstanceId,
+    NetworkInterfaceId,
+    PrefixListId,
+    RuleId,
+    SecurityGroupId,
+)
+from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, PrefixListPeer, Rule
 
 PASS = DropReason.NONE
 """The expected outcome of a row that gets through; every other row names the reason it does not."""
@@ -40,6 +50,8 @@ CLASSIC = "classic"
 OPEN_EGRESS = ("all to 0.0.0.0/0",)
 NETWORKS = {CLASSIC: IPv4Network("10.0.0.0/8")}
 VPC_NETWORK = IPv4Network("172.31.0.0/16")
+NETWORKS6 = IPv6Network("2001:db8:5c::/48")
+OPEN = (*OPEN_EGRESS, "all to ::/0")
 PUBLIC_POOL = IPv4Network("198.18.0.0/16")
 
 
@@ -62,6 +74,16 @@ class Guest:
     public: bool = True
     here: bool = True
     source_dest_check: bool = True
+    ipv6: bool = False
+    public6: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixList:
+    """Blocks under a name."""
+
+    name: str
+    cidrs: tuple[Cidr, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +92,7 @@ class World:
 
     groups: tuple[Group, ...]
     guests: tuple[Guest, ...]
+    prefix_lists: tuple[PrefixList, ...] = ()
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -111,18 +134,28 @@ def instance(
     public: bool = True,
     here: bool = True,
     source_dest_check: bool = True,
+    ipv6: bool = False,
+    public6: bool = False,
 ) -> Guest:
     """An instance in these groups; in the group of its own name when none is given."""
-    return Guest(name, groups or (name,), network, public, here, source_dest_check)
+    return Guest(name, groups or (name,), network, public, here, source_dest_check, ipv6 or public6, public6)
 
 
-def world(*parts: str | Group | Guest, ingress: Iterable[str] = (), egress: Iterable[str] = OPEN_EGRESS) -> World:
+def prefix_list(name: str, *cidrs: str) -> PrefixList:
+    """A prefix list; rules name it as pl:NAME."""
+    return PrefixList(name, tuple(parse_cidr(each) for each in cidrs))
+
+
+def world(
+    *parts: str | Group | Guest | PrefixList, ingress: Iterable[str] = (), egress: Iterable[str] = OPEN_EGRESS
+) -> World:
     """A world of these groups and instances.
 
     A bare name is a group with these rules *and* an instance in it, enough for the smallest worlds.
     """
     groups: list[Group] = []
     guests: list[Guest] = []
+    lists: list[PrefixList] = []
     for part in parts:
         match part:
             case str():
@@ -132,7 +165,9 @@ def world(*parts: str | Group | Guest, ingress: Iterable[str] = (), egress: Iter
                 groups.append(part)
             case Guest():
                 guests.append(part)
-    return World(tuple(groups), tuple(guests))
+            case PrefixList():
+                lists.append(part)
+    return World(tuple(groups), tuple(guests), tuple(lists))
 
 
 def scenario(name: str, world: World, rows: Iterable[Row]) -> Scenario:
@@ -161,6 +196,19 @@ def private_address(world: World, name: str) -> IPv4Address:
     return NETWORKS.get(guest.network, VPC_NETWORK)[16 + neighbours.index(name)]
 
 
+def address6(world: World, name: str) -> IPv6Address:
+    """From a /64 of its own network; these differ, as global addresses do."""
+    guest = world.guests[_place(world, name)]
+    network = int(NETWORKS6.network_address) + (world.networks.index(guest.network) << 64)
+    return IPv6Address(network + 0x10 + _place(world, name))
+
+
+def list_id(world: World, name: str) -> PrefixListId:
+    """The id of a prefix list; of one that is not there for a name the world has no list for."""
+    names = [each.name for each in world.prefix_lists]
+    return PrefixListId(f"pl-01{names.index(name) if name in names else 0xFFFF:06x}")
+
+
 def public_address(world: World, name: str) -> IPv4Address:
     return PUBLIC_POOL[256 + _place(world, name)]
 
@@ -171,7 +219,7 @@ def _place(world: World, name: str) -> int:
 
 # ── rules and traffic from text ───────────────────────────────────────────────────────────────────────
 
-_TRAFFIC = re.compile(r"(?P<protocol>[a-z]+|\d+)(?:/(?P<first>\d+)(?:(?P<mark>[-:])(?P<last>\d+))?)?")
+_TRAFFIC = re.compile(r"(?P<protocol>icmpv6|[a-z]+|\d+)(?:/(?P<first>\d+)(?:(?P<mark>[-:])(?P<last>\d+))?)?")
 
 
 def parse_rule(text: str, world: World, number: int) -> Rule:
@@ -184,7 +232,11 @@ def parse_rule(text: str, world: World, number: int) -> Rule:
     elif protocol in ports.TYPED:
         first, last = (ports.ANY if first is None else first), (ports.ANY if last is None else last)
     pair = ports.check_ports(protocol, first, last)
-    peer: Peer = CidrPeer(parse_cidr(peer_text)) if "/" in peer_text else GroupPeer(group_id(world, peer_text), ACCOUNT)
+    peer: Peer = GroupPeer(group_id(world, peer_text), ACCOUNT)
+    if peer_text.startswith("pl:"):
+        peer = PrefixListPeer(list_id(world, peer_text.removeprefix("pl:")))
+    elif "/" in peer_text:
+        peer = CidrPeer(parse_cidr(peer_text))
     return Rule(RuleId(f"sgr-01{number:06x}"), number, direction, protocol, *pair, peer)
 
 
@@ -225,6 +277,10 @@ def view(world: World, without_rules: Sequence[str] = ()) -> HostView:
         groups=groups,
         members={member.interface: member for member in members},
         interfaces={interface.id: interface for interface in interfaces},
+        prefix_lists={
+            list_id(world, each.name): ViewPrefixList(list_id(world, each.name), each.cidrs)
+            for each in world.prefix_lists
+        },
     )
 
 
@@ -232,7 +288,7 @@ def _member(world: World, guest: Guest) -> ViewMember:
     return ViewMember(
         interface=interface_id(world, guest.name),
         vpc=world.networks.index(guest.network) + 1,
-        addresses=(private_address(world, guest.name),),
+        addresses=(private_address(world, guest.name), *((address6(world, guest.name),) if guest.ipv6 else ())),
         groups=tuple(group_id(world, name) for name in guest.groups),
         host=HERE if guest.here else ELSEWHERE,
         public=public_address(world, guest.name) if guest.public else None,
@@ -255,6 +311,7 @@ def _interface(world: World, guest: Guest) -> ViewInterface:
         public=member.public,
         source_dest_check=guest.source_dest_check,
         instance=InstanceId(f"i-01{number:06x}"),
+        public6=guest.public6,
     )
 
 
@@ -272,11 +329,15 @@ def case(scenario: Scenario, row: Row) -> Case:
     world = scenario.world
     names: Mapping[str, Guest] = {guest.name: guest for guest in world.guests}
     from_text, to_text, traffic, expected = row
-    name, _, forged = from_text.partition(" as ")
+    called, _, forged = from_text.partition(" as ")
+    name = called.removesuffix("/6")
     inside = name in names
-    source = ip_address(forged or name) if forged or not inside else private_address(world, name)
-    if to_text in names:
-        destination: Address = (private_address if inside else public_address)(world, to_text)
+    own = address6 if called.endswith("/6") else private_address
+    source = ip_address(forged or name) if forged or not inside else own(world, name)
+    if to_text.removesuffix("/6") in names and to_text.endswith("/6"):
+        destination: Address = address6(world, to_text.removesuffix("/6"))
+    elif to_text in names:
+        destination = (private_address if inside else public_address)(world, to_text)
     elif to_text.startswith("public "):
         destination = public_address(world, to_text.removeprefix("public "))
     else:

@@ -12,7 +12,7 @@ from stockade.model.host_view import Frame, ViewGroup, ViewInstance, ViewInterfa
 from stockade.model.ids import check_id
 
 _LARGEST_NUMBER = (1 << 48) - 1
-_DEVICE = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
+_DEVICE = re.compile(r"[^\s/:\x00]{1,15}")  # as the service accepts it, and the kernel
 
 
 class FrameRefused(Exception):
@@ -40,7 +40,7 @@ def _check_interface(item: ViewInterface) -> None:
 
 
 def is_device_name(name: object) -> bool:
-    """Whether the kernel would take it, and a journal, a path and a terminal too."""
+    """Whether a device of the host can be called so."""
     return isinstance(name, str) and _DEVICE.fullmatch(name) is not None and name not in (".", "..")
 
 

@@ -83,7 +83,9 @@ def _judge_whole(
     about = _turned(reading, sender) if reading.kind is Kind.ERROR else reading
     found = None if about is None or about.kind is Kind.ALONE else _flow_of(view, memory, now, about, sender)
     if found is not None and not _is_bare_syn(reading):
-        return _follow(view, memory, now, found, reading, sender)
+        if _ends_have_their_addresses(view, found.flow):
+            return _follow(view, memory, now, found, reading, sender)
+        memory = memory.without(found.key)
     verdict = evaluate(view, packet, sender)
     if not verdict.passed or verdict.hops[-1].gate is Gate.ROUTE or not _opens_a_flow(reading):
         return verdict, memory
@@ -161,6 +163,21 @@ def _flow_of(view: HostView, memory: Memory, now: float, reading: Reading, sende
         return None
     initiator = None if flow.initiator is None else flow.initiator.interface
     return Found(key, flow, by_initiator=True) if initiator == sender else None
+
+
+def _ends_have_their_addresses(view: HostView, flow: Flow) -> bool:
+    """An end that lost the address the flow knows it by is no end any more. A router is one of what others say."""
+    called_by_public = flow.by_public and flow.seen.source.version == 4
+    if flow.initiator is not None:
+        own = view.interfaces[flow.initiator.interface]
+        if own.source_dest_check:
+            translated = called_by_public and not flow.known and flow.source != flow.written.source
+            if flow.written.source not in own.addresses or (translated and own.public != flow.source):
+                return False
+    own = view.interfaces[flow.responder.interface]
+    if not own.source_dest_check:
+        return True
+    return own.public == flow.written.destination if called_by_public else flow.seen.destination in own.addresses
 
 
 def _goes_as_the_first(reading: Reading, flow: Flow) -> bool:

@@ -12,6 +12,8 @@ from stockade.model.account import Account, Platform
 from stockade.model.change import Revision
 from stockade.model.ids import CLASSIC_DIGITS, VPC_DIGITS, HostId, RandomHex, mint
 from stockade.model.resources import Change, Resources
+from stockade.policy.budget import KERNEL, Capacity
+from stockade.service.budgets import Budgets
 from stockade.service.call import current
 from stockade.service.enforcement import Enforcement
 from stockade.service.numbers import Numbers
@@ -59,6 +61,8 @@ class CellSettings:
     image_unknown: str = "refuse"  # or "base"
     quotas: Quotas = field(default_factory=Quotas)
     wait_s: float = 5.0
+    capacity: Capacity = KERNEL
+    """Of a host's kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class Cell:
         self.now = now
         self.random_hex = random_hex
         self.numbers = Numbers(ledger)
+        self.budgets = Budgets(ledger, settings.capacity)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property

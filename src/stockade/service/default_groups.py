@@ -1,6 +1,7 @@
 """The rules that groups are born with."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from stockade.model import keys, ports
 from stockade.model.account import Account
@@ -8,7 +9,7 @@ from stockade.model.addresses import EVERYWHERE_V4, EVERYWHERE_V6, Cidr
 from stockade.model.change import Revision
 from stockade.model.ids import RuleId, SecurityGroupId
 from stockade.model.resources import Change, put
-from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, Rule
+from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, Rule, RuleIdentity
 from stockade.model.security_group import DEFAULT_NAME, SecurityGroup
 from stockade.model.vpc import Vpc
 from stockade.service.cell import Cell
@@ -33,6 +34,17 @@ def new_rule(
     """A rule with an id and a number of its own. Takes one rule number."""
     id = RuleId(cell.mint("sgr", account))
     return Rule(id, cell.numbers.take(RULE), direction, *traffic, peer, description)
+
+
+def renumbered(cell: Cell, rule: Rule, identity: RuleIdentity, description: str | None) -> Rule:
+    """The rule as it is asked to be, under its id. Takes at most one rule number.
+
+    If it allows something else its number is new: flows and counts that name the old one mean the old rule.
+    """
+    if identity == rule.identity:
+        return replace(rule, description=description)
+    number = cell.numbers.take(RULE)
+    return Rule(rule.id, number, *identity, description)
 
 
 def open_egress(cell: Cell, account: Account, vpc: Vpc) -> tuple[Rule, ...]:

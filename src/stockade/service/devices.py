@@ -13,6 +13,7 @@ from stockade.model.resources import put
 from stockade.model.security_group import SecurityGroup
 from stockade.model.vpc import Vpc
 from stockade.service import network_interfaces
+from stockade.service.budgets import Planned
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell, Decision
 from stockade.service.membership import check_count
@@ -59,6 +60,7 @@ class Devices:
                 groups=tuple(group.id for group in found),
                 device=device,
             )
+            cell.budgets.check(Planned(coming=[made]))
             return Decision(network_interfaces.guards_of_new(made), network_interfaces.created(made), made)
 
         return await self._cell.write(decide, on=f"devices {host}", numbers={INTERFACE: 1})

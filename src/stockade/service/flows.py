@@ -161,10 +161,17 @@ class _Judge:
     def _at(self, vpc: Vpc | None, address: Address, at: datetime) -> NetworkInterface | None:
         """Whose address it was; nobody's when whoever has it now was launched later."""
         found = self._resources.owner_of(vpc.id, address) if vpc is not None else None
-        if found is None and address.version == 4:
-            found = self._resources.owner_of_public(address)
+        if found is None:
+            found = self._outsider_at(address)
         instance = self._resources.instances.get(found.instance) if found and found.instance else None
         return found if instance is None or instance.launch_time <= at else None
+
+    def _outsider_at(self, address: Address) -> NetworkInterface | None:
+        """Whose public address it is: over IPv6, where nothing is translated, of whatever network that has it."""
+        if address.version == 4:
+            return self._resources.owner_of_public(address)
+        networks = (vpc for vpc in self._networks.values() if vpc.ipv6 is not None and address in vpc.ipv6)
+        return next((self._resources.owner_of(vpc.id, address) for vpc in networks), None)
 
 
 def _is_of(event: FlowEvent, traffic: Traffic | None) -> bool:

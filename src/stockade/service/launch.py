@@ -31,6 +31,7 @@ from stockade.model.tracking import DEFAULT_TRACKING, ConnectionTracking, check_
 from stockade.model.vpc import Subnet, Vpc
 from stockade.service import network_interfaces
 from stockade.service.addresses import Addresses, usable
+from stockade.service.budgets import Planned
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell, Decision
 from stockade.service.images import find_image
@@ -106,7 +107,7 @@ class Launches:
         reservation = ReservationId(self._cell.mint("r", caller.account))
         guards: list[Guard] = [] if pair is None else [Exists(put(pair).key)]
         changes: list[Change] = []
-        instances = []
+        instances, interfaces = [], []
         for index, address in enumerate(addresses):
             instance = Instance(
                 id=InstanceId(self._cell.mint("i", caller.account)),
@@ -133,6 +134,8 @@ class Launches:
             if request.tags:
                 changes.append(put(TagSet(instance.id, caller.account.id, dict(request.tags))))
             instances.append(instance)
+            interfaces.append(interface)
+        self._cell.budgets.check(Planned(coming=interfaces))
         if request.client_token:
             token = keys.client_token(caller.account.id, caller.region, request.client_token)
             guards.append(AtRevision(token, Revision(0)))

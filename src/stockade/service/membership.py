@@ -18,6 +18,7 @@ from stockade.model.resources import put
 from stockade.model.tracking import ConnectionTracking, check_tracking
 from stockade.model.vpc import Vpc
 from stockade.service import network_interfaces
+from stockade.service.budgets import Planned
 from stockade.service.call import current
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell, Decision
@@ -105,6 +106,8 @@ class Interfaces:
                 return Decision([], [], before)
             guards: list[Guard] = [cell.unchanged(put(before).key)]
             moved = set(before.groups) ^ set(after.groups)
+            if moved:
+                cell.budgets.check(Planned(coming=[after], going=[before]))
             cuts: list[Guard] = []
             if current().cut:
                 after = cut(after)

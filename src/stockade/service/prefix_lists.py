@@ -18,6 +18,7 @@ from stockade.model.prefix_list import FAMILIES, LONGEST_NAME, ListEntry, Prefix
 from stockade.model.resources import Change, drop, put
 from stockade.model.rule import Direction
 from stockade.model.tag import TagSet
+from stockade.service.budgets import Planned
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell, Decision
 from stockade.service.cuts import cut_if_asked
@@ -122,6 +123,7 @@ class PrefixLists:
             if after.max_entries > before.max_entries:
                 guards += self._check_users(after)
             if after.version != before.version:
+                self._cell.budgets.check(Planned(lists={after.id: after}))
                 changes += [put(version_of(after)), *self._outlived(after)]
                 users = [group.id for group in self._cell.resources.users_of(after.id)]
                 more_guards, more_changes = cut_if_asked(self._cell, users)

@@ -19,6 +19,7 @@ from stockade.model.resources import Change, lists_named_by, put, referenced_by
 from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, PrefixListPeer, Rule, RuleIdentity
 from stockade.model.security_group import SecurityGroup
 from stockade.model.vpc import Vpc
+from stockade.service.budgets import Planned
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell, Decision
 from stockade.service.cuts import cut_if_asked
@@ -88,7 +89,7 @@ class Rules:
 
         Raises RuleDuplicate, QuotaExceeded, EgressNotAllowed, PortRangeInvalid, GroupNotFound (target or peer).
         """
-        id = self._target(caller, ref, direction).id
+        id = self.target(caller, ref, direction).id
 
         def decide() -> Decision[list[Rule]]:
             cell = self._cell
@@ -97,16 +98,17 @@ class Rules:
             present = {rule.identity for rule in group.rules}
             new: list[Rule] = []
             for request in _spelled_out(requests, vpc):
-                identity = self._identity(caller, vpc, direction, request)
+                identity = self.identity(caller, vpc, direction, request)
                 if identity in present:
-                    raise _duplicate(identity, vpc)
+                    raise duplicate(identity, vpc)
                 present.add(identity)
                 traffic, peer = identity[1:4], identity[4]
-                text = _check_description(request.description)
+                text = check_description(request.description)
                 new.append(new_rule(cell, caller.account, direction, traffic, peer, text))
             after = replace(group, rules=(*group.rules, *new))
             quotas, lists = cell.settings.quotas, cell.resources.prefix_lists
             check_rules(after, direction, vpc.is_classic, quotas, lists.get, len(new))
+            cell.budgets.check(Planned(groups={after.id: after}))
             return self._change(group, after, new)
 
         # Classic spells one request out as three rules at most.
@@ -116,7 +118,7 @@ class Rules:
         self, caller: Caller, ref: GroupRef, direction: Direction, requests: Sequence[RuleRequest]
     ) -> Revoked:
         """Exact matches go. Raises RuleNotFound in a VPC that is not the default one, and changes nothing then."""
-        id = self._target(caller, ref, direction).id
+        id = self.target(caller, ref, direction).id
 
         def decide() -> Decision[Revoked]:
             group = self._groups.find(caller, GroupRef(id=id))
@@ -125,7 +127,7 @@ class Rules:
             removed: dict[Rule, None] = {}
             unknown = []
             for request in _spelled_out(requests, vpc):
-                rule = present.get(self._identity(caller, vpc, direction, request))
+                rule = present.get(self.identity(caller, vpc, direction, request))
                 if rule is None:
                     unknown.append(request)
                 else:
@@ -138,7 +140,7 @@ class Rules:
 
     async def revoke_by_id(self, caller: Caller, ref: GroupRef, direction: Direction, ids: Sequence[str]) -> Revoked:
         """By sgr- id. Raises ResourceNotFound for an id that is not in the group, IdMalformed."""
-        id = self._target(caller, ref, direction).id
+        id = self.target(caller, ref, direction).id
 
         def decide() -> Decision[Revoked]:
             group = self._groups.find(caller, GroupRef(id=id))
@@ -150,13 +152,14 @@ class Rules:
 
         return await self._cell.write(decide, on=id)
 
-    def _target(self, caller: Caller, ref: GroupRef, direction: Direction) -> SecurityGroup:
+    def target(self, caller: Caller, ref: GroupRef, direction: Direction) -> SecurityGroup:
+        """The caller's group whose rules of this direction can be changed. Raises GroupNotFound, EgressNotAllowed."""
         group = self._groups.find(caller, ref)
         if direction is Direction.EGRESS and self._groups.is_classic(group):
             raise EgressNotAllowed(group.id)
         return group
 
-    def _identity(self, caller: Caller, vpc: Vpc, direction: Direction, request: RuleRequest) -> RuleIdentity:
+    def identity(self, caller: Caller, vpc: Vpc, direction: Direction, request: RuleRequest) -> RuleIdentity:
         """What the request asks for, with ports checked and the peer looked up."""
         if vpc.is_classic and request.protocol not in CLASSIC_PROTOCOLS:
             raise ProtocolUnknown(ports.protocol_name(request.protocol))
@@ -179,7 +182,7 @@ class Rules:
         if not revoked.removed:
             return Decision([], [], revoked)
         after = replace(group, rules=tuple(rule for rule in group.rules if rule not in revoked.removed))
-        guards, changes = self._edit(group, after)
+        guards, changes = self.edit(group, after)
         tagged = self._cell.resources.tags
         changes += [Change(keys.document("tag", rule.id), None) for rule in revoked.removed if rule.id in tagged]
         return Decision(guards, changes, revoked)
@@ -187,10 +190,10 @@ class Rules:
     def _change(self, before: SecurityGroup, after: SecurityGroup, new: list[Rule]) -> Decision[list[Rule]]:
         if not new:
             return Decision([], [], new)
-        guards, changes = self._edit(before, after)
+        guards, changes = self.edit(before, after)
         return Decision(guards, changes, new)
 
-    def _edit(self, before: SecurityGroup, after: SecurityGroup) -> tuple[list[Guard], list[Change]]:
+    def edit(self, before: SecurityGroup, after: SecurityGroup) -> tuple[list[Guard], list[Change]]:
         """The document, the references that keep what it names from being deleted, and the cut if it is asked for.
 
         A named list must be as it was counted: another may be making it larger.
@@ -222,7 +225,8 @@ def _spelled_out(requests: Sequence[RuleRequest], vpc: Vpc) -> list[RuleRequest]
     return spelled
 
 
-def _duplicate(identity: RuleIdentity, vpc: Vpc) -> RuleDuplicate:
+def duplicate(identity: RuleIdentity, vpc: Vpc) -> RuleDuplicate:
+    """That the group has such a rule."""
     _, protocol, first, last, peer = identity
     return RuleDuplicate(_peer_name(peer), ports.protocol_name(protocol), first, last, vpc.is_classic)
 
@@ -240,7 +244,8 @@ def _peer_name(peer: Peer) -> str:
 _EXTRA = frozenset(" ._-:/()#,@[]+=&;{}!$*")
 
 
-def _check_description(text: str | None) -> str | None:
+def check_description(text: str | None) -> str | None:
+    """A rule's description as it is stored. Raises ParameterInvalid."""
     fits = text is None or (
         len(text) <= LONGEST_DESCRIPTION and all((c.isascii() and c.isalnum()) or c in _EXTRA for c in text)
     )

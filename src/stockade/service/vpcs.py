@@ -17,8 +17,10 @@ from stockade.model.errors import (
 )
 from stockade.model.ids import CLASSIC_DIGITS, SubnetId, VpcId, check_id, mint
 from stockade.model.resources import Change, put
+from stockade.model.security_group import SecurityGroup
 from stockade.model.vpc import Subnet, Vpc
 from stockade.service.addresses import Addresses
+from stockade.service.budgets import Planned
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell, Decision
 from stockade.service.default_groups import default_group
@@ -100,6 +102,8 @@ class Vpcs:
             block = free_block(cell.settings.ipv6_pool, vpc, cell.resources.claims)
             after = replace(vpc, ipv6=block)
             guards, changes = opened_egress(cell, vpc)
+            opened = [change.value for change in changes if isinstance(change.value, SecurityGroup)]
+            cell.budgets.check(Planned(groups={group.id: group for group in opened}))
             claim = Change(keys.ipv6_block(block), vpc.id)
             guards += [cell.unchanged(put(after).key), AtRevision(claim.key, Revision(0))]
             return Decision(guards, [put(after), claim, *changes], after)

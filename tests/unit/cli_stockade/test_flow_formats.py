@@ -41,6 +41,20 @@ def test_fields_are_put_into_a_format_and_what_does_not_apply_is_a_dash() -> Non
     assert line(FLOW) == "192.168.1.130 22 REJECT NO_INGRESS_RULE - -!"
 
 
+def test_every_field_of_awss_records_is_known() -> None:
+    line = formatted("${type} ${az-id} ${traffic-path} ${reject-reason} ${ecs-task-id} ${pkt-dst-aws-service}")
+    assert line(FLOW) == "IPv4 - - - - -"
+    six = {**FLOW, "source": {**FLOW["source"], "address": "2001:db8::7"}}  # type: ignore[dict-item]
+    assert formatted("${type} ${srcaddr}")(six) == "IPv6 2001:db8::7"
+
+
+def test_exact_times_are_utc_and_widen_their_column() -> None:
+    assert row(FLOW, utc=True)[0] == "2026-05-01T12:00:00.250Z"
+    assert padded(("TIME", "VERDICT"), utc=True).index("VERDICT") == padded(row(FLOW, utc=True), utc=True).index(
+        "REJECT"
+    )
+
+
 def test_an_unknown_field_is_wrong_usage() -> None:
     with pytest.raises(Problem) as caught:
         formatted("${colour}")

@@ -23,6 +23,7 @@ from stockade.api.aws.actions import (  # noqa: F401 - importing a module regist
     key_pairs,
     network_interfaces,
     prefix_lists,
+    rule_edits,
     rules,
     security_groups,
     tags,

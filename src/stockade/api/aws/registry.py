@@ -18,6 +18,7 @@ from stockade.service.instances import Instances
 from stockade.service.key_pairs import KeyPairs
 from stockade.service.membership import Interfaces
 from stockade.service.prefix_lists import PrefixLists
+from stockade.service.rule_edits import RuleEdits
 from stockade.service.rules import Rules
 from stockade.service.security_groups import SecurityGroups
 from stockade.service.tags import Tags
@@ -31,6 +32,7 @@ class Services:
     accounts: Accounts
     groups: SecurityGroups
     rules: Rules
+    rule_edits: RuleEdits
     instances: Instances
     images: Images
     key_pairs: KeyPairs

@@ -8,6 +8,7 @@ import typer
 # ruff: noqa: PLC0415 - see above
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+Utc = Annotated[bool, typer.Option("--utc", help="Exact times, in UTC.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -79,6 +80,7 @@ def flows(
     output: Annotated[str | None, typer.Option("-o", "--output", help="table, json or aws.")] = None,
     template: Annotated[str | None, typer.Option("--format", help="'${srcaddr} ${dstport} ${action}'")] = None,
     no_headers: Annotated[bool, typer.Option("--no-headers", help="A table without its first line.")] = False,
+    utc: Utc = False,
 ) -> None:
     """Live and recent flows, with their verdict and the rule that decided."""
     from stockade.cli.stockade import flows as showing
@@ -89,18 +91,27 @@ def flows(
     verdict = "accept" if accept else "reject" if reject else None
     filters = {"from": source, "to": destination, "port": port, "group": group_of, "rule": rule, "verdict": verdict}
     done = showing.flows(
-        filters, since=since, last=last, follow=follow, output=output, template=template, headers=not no_headers
+        filters,
+        since=since,
+        last=last,
+        follow=follow,
+        output=output,
+        template=template,
+        headers=not no_headers,
+        utc=utc,
     )
     raise typer.Exit(done)
 
 
 def group(
-    name: Annotated[str, typer.Argument(help="A group, by id, how its id begins, or name.")], json: Json = False
+    name: Annotated[str, typer.Argument(help="A group, by id, how its id begins, or name.")],
+    utc: Utc = False,
+    json: Json = False,
 ) -> None:
     """One group: its rules with what they let through, its members, who refers to it."""
     from stockade.cli.stockade import group as showing
 
-    raise typer.Exit(showing.group(name, as_json=json))
+    raise typer.Exit(showing.group(name, as_json=json, utc=utc))
 
 
 def matrix(

@@ -18,6 +18,7 @@ AWS_DEFAULT = (
 
 COLUMNS = ("time", "verdict", "source", "destination", "port", "why")
 _WIDTHS = (8, 7, 22, 22, 12)
+_UTC_WIDTH = len("2026-01-01T00:00:00.000Z")
 
 
 def _second(flow: Flow) -> int:
@@ -30,6 +31,14 @@ def _deciding(flow: Flow) -> str | None:
     named = rules["ingress"] or rules["egress"]
     return named["rule_id"] if named else None
 
+
+_NOT_HERE = (
+    *("az-id", "sublocation-type", "sublocation-id", "pkt-src-aws-service", "pkt-dst-aws-service", "traffic-path"),
+    *("ecs-cluster-arn", "ecs-cluster-name", "ecs-container-instance-arn", "ecs-container-instance-id"),
+    *("ecs-container-id", "ecs-second-container-id", "ecs-service-name", "ecs-task-definition-arn"),
+    *("ecs-task-arn", "ecs-task-id", "reject-reason", "resource-id", "encryption-status"),
+)
+"""AWS's fields about what does not exist here: they print `-`, as AWS does where they do not apply."""
 
 FIELDS: Mapping[str, Callable[[Flow], Any]] = {
     "version": lambda flow: 2,
@@ -56,6 +65,7 @@ FIELDS: Mapping[str, Callable[[Flow], Any]] = {
     "pkt-dstaddr": lambda flow: flow["destination"]["address"],
     "region": lambda flow: flow["region"],
     "flow-direction": lambda flow: flow["direction"],
+    **dict.fromkeys(_NOT_HERE, lambda flow: None),
     "stk-rule-id": _deciding,
     "stk-direction": lambda flow: flow["gate"] if flow["gate"] in ("egress", "ingress") else None,
     "stk-reason": lambda flow: flow["reason"],
@@ -75,16 +85,17 @@ def formatted(template: str) -> Line:
     return lambda flow: re.sub(r"\$\{([^}]*)\}", lambda found: _text(FIELDS[found[1]](flow)), template)
 
 
-def row(flow: Flow) -> tuple[str, ...]:
-    """The columns of the table; the time is local."""
+def row(flow: Flow, utc: bool = False) -> tuple[str, ...]:
+    """The columns of the table; the time is local and of today, or exact."""
     at = datetime.fromisoformat(flow["at"]).astimezone()
     source, destination = _side(flow["source"]), _side(flow["destination"])
-    return f"{at:%H:%M:%S}", flow["verdict"], source, destination, flow["traffic"], flow["why"]
+    return flow["at"] if utc else f"{at:%H:%M:%S}", flow["verdict"], source, destination, flow["traffic"], flow["why"]
 
 
-def padded(cells: tuple[str, ...]) -> str:
+def padded(cells: tuple[str, ...], utc: bool = False) -> str:
     """A line of a table whose later lines are not known yet."""
-    fixed = [cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=False)]
+    widths = (_UTC_WIDTH, *_WIDTHS[1:]) if utc else _WIDTHS
+    fixed = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
     return "  ".join([*fixed, *cells[len(_WIDTHS) :]]).rstrip()
 
 

@@ -21,6 +21,7 @@ def flows(
     output: str | None,
     template: str | None,
     headers: bool,
+    utc: bool = False,
 ) -> int:
     """Until all are printed, or with `follow` until interrupted."""
     line = _line(output, template)
@@ -34,7 +35,7 @@ def flows(
     as_table = line is None
     rows: list[tuple[str, ...]] = []
     if as_table and follow and headers:
-        print(padded(tuple(column.upper() for column in COLUMNS)), flush=True)
+        print(padded(tuple(column.upper() for column in COLUMNS), utc), flush=True)
     try:
         for told in native_lines(calling_as(), "flows", query):
             if isinstance(told, Answer):
@@ -44,9 +45,9 @@ def flows(
             elif line is not None:
                 print(line(told), flush=follow)
             elif follow:
-                print(_coloured(told, padded(row(told))), flush=True)
+                print(_coloured(told, padded(row(told, utc), utc)), flush=True)
             else:
-                rows.append(row(told))
+                rows.append(row(told, utc))
     except KeyboardInterrupt:
         return INTERRUPTED
     if as_table and not follow:

@@ -9,11 +9,11 @@ from stockade.cli.stockade.durations import ago
 from stockade.cli.stockade.refusals import accepted
 from stockade.cli.stockade.tables import print_json, print_table
 
-_RULES = ("rule", "way", "traffic", "peer", "packets", "bytes", "last hit", "description")
+_RULES = ("rule", "way", "traffic", "peer", "packets", "bytes", "first hit", "last hit", "description")
 _MEMBERS = ("member", "interface", "address", "public")
 
 
-def group(name: str, as_json: bool) -> int:
+def group(name: str, as_json: bool, utc: bool = False) -> int:
     """0 when there is one of that name."""
     told = accepted(native(calling_as(), "GET", "group", query={"name": name})).document
     if as_json:
@@ -23,7 +23,7 @@ def group(name: str, as_json: bool) -> int:
     if told["description"]:
         print(told["description"])
     print()
-    now = datetime.now(UTC)
+    now = None if utc else datetime.now(UTC)
     print_table(_RULES, [rule_row(rule, now) for rule in told["rules"]])
     print()
     print_table(_MEMBERS, [_member_row(member) for member in told["members"]])
@@ -32,8 +32,8 @@ def group(name: str, as_json: bool) -> int:
     return 0
 
 
-def rule_row(rule: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
-    """A rule with its counts."""
+def rule_row(rule: Mapping[str, Any], now: datetime | None) -> tuple[str, ...]:
+    """A rule with its counts. Times are relative to `now`, or exact without it."""
     peer = rule["peer"]
     who = next(
         str(peer[key])
@@ -41,10 +41,16 @@ def rule_row(rule: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
         if peer.get(key)
     )
     way = "in" if rule["direction"] == "ingress" else "out"
-    last = rule["last_hit"]
-    hit = f"{ago(now - datetime.fromisoformat(last))} ago" if last else "-" if not rule["packets"] else "earlier"
+    hits = (_hit(rule, "first_hit", now), _hit(rule, "last_hit", now))
     counts = (str(rule["packets"]), size(rule["bytes"]))
-    return rule["rule_id"], way, rule["traffic"], who, *counts, hit, rule["description"] or "-"
+    return rule["rule_id"], way, rule["traffic"], who, *counts, *hits, rule["description"] or "-"
+
+
+def _hit(rule: Mapping[str, Any], name: str, now: datetime | None) -> str:
+    at = rule[name]
+    if not at:
+        return "earlier" if rule["packets"] else "-"
+    return str(at) if now is None else f"{ago(now - datetime.fromisoformat(at))} ago"
 
 
 def size(octets: int) -> str:

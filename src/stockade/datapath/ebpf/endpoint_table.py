@@ -182,6 +182,8 @@ class EndpointTable:
         slot.record = replace(slot.record, policy=0)
         if old is not None:
             self._disown(slot, old)
+            if old.vpc != new.vpc:
+                self._close(slot, _after(slot.record.generation))  # in another network it is another one
         primary, primary6 = primaries(new)
         slot.record = replace(
             slot.record,
@@ -428,7 +430,8 @@ def _place_of(endpoint: Endpoint) -> Endpoint:
 
 def _asked_of_flows(endpoint: Endpoint) -> tuple[object, ...]:
     """What makes the endpoint's live flows ask again when it changes, beside its rules."""
-    return endpoint.tracking, endpoint.cuts, frozenset(endpoint.addresses), endpoint.public
+    addresses = frozenset(endpoint.addresses)
+    return endpoint.tracking, endpoint.cuts, addresses, endpoint.public, endpoint.source_dest_check
 
 
 def _open_now(record: EndpointRecord) -> tuple[bool, ...]:

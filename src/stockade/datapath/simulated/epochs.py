@@ -38,4 +38,7 @@ class Epochs:
 
 
 def _ruling(endpoint: Endpoint) -> tuple[object, ...]:
-    return (endpoint.rule_set, endpoint.tracking, endpoint.cuts, endpoint.addresses, endpoint.vpc)
+    return (
+        *(endpoint.rule_set, endpoint.tracking, endpoint.cuts, endpoint.source_dest_check),
+        *(endpoint.addresses, endpoint.public, endpoint.vpc),
+    )

@@ -65,11 +65,14 @@ class Filter:
             return None
         return self._follow(key, flow, reading)
 
-    def _follow(self, key: FlowKey, flow: Flow, reading: Reading) -> Outcome:
+    def _follow(self, key: FlowKey, flow: Flow, reading: Reading) -> Outcome | None:
         mine = flow.initiator is not None
         by_initiator = mine is not self.incoming
         gate = Gate.INGRESS if self.incoming else Gate.EGRESS
         stands = self.passage.following.reconsidered(flow)
+        if stands is None:
+            self.passage.conntrack.forget(key)
+            return None
         if isinstance(stands, Hop):
             self.passage.conntrack.forget(key)
             return Outcome(Verdict((stands,)), reading.packet)

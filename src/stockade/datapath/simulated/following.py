@@ -14,7 +14,7 @@ from stockade.model.addresses import Address
 from stockade.model.flow import Gate, Hop, Packet
 from stockade.model.ids import NetworkInterfaceId
 from stockade.policy.dissect import Reading
-from stockade.policy.entries import NO_IDENTITY, HostPolicy, Identity
+from stockade.policy.entries import NO_IDENTITY, Endpoint, HostPolicy, Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,30 @@ class Following:
         rules = self.policy.rule_sets[self.policy.endpoints[endpoint].rule_set]
         return End(endpoint, rule, is_untracked(rules, gate, packet), self.epochs[endpoint].now)
 
-    def reconsidered(self, flow: Flow) -> Flow | Hop:
-        """The flow as it stands today, or the gate that ends it."""
+    def reconsidered(self, flow: Flow) -> Flow | Hop | None:
+        """The flow as it stands today, or the gate that ends it. None: an end has lost the address it has in it."""
         for gate in (Gate.EGRESS, Gate.INGRESS):
             end = flow.initiator if gate is Gate.EGRESS else flow.responder
             if end is None or self.epochs[end.endpoint].now == end.epoch:
                 continue
+            if not self._still_has(flow, gate, self.policy.endpoints[end.endpoint]):
+                return None
             asked = self._asked_again(flow, gate, end)
             if isinstance(asked, Hop):
                 return asked
             flow = replace(flow, initiator=asked) if gate is Gate.EGRESS else replace(flow, responder=asked)
         return flow
+
+    def _still_has(self, flow: Flow, gate: Gate, endpoint: Endpoint) -> bool:
+        """Whether the end has the address that the flow knows it by. A router is an end of what others say."""
+        if not endpoint.source_dest_check:
+            return True
+        by_public = flow.via_public and flow.first.source.version == 4
+        if gate is Gate.INGRESS:
+            return endpoint.public == flow.called if by_public else flow.first.destination in endpoint.addresses
+        if by_public and not flow.is_member and flow.judged_source not in (flow.source, endpoint.public):
+            return False
+        return flow.source in endpoint.addresses
 
     def _asked_again(self, flow: Flow, gate: Gate, end: End) -> End | Hop:
         packet = flow.first

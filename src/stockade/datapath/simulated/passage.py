@@ -80,8 +80,11 @@ class Passage:
         if isinstance(arrival, Arrival) and arrival.via_public:
             yield flow_key(subject, arrival.packet, arrival.receiver.vpc), True
 
-    def _follow(self, key: FlowKey, flow: Flow, reading: Reading, sender: Sender, by_initiator: bool) -> Outcome:
+    def _follow(self, key: FlowKey, flow: Flow, reading: Reading, sender: Sender, by_initiator: bool) -> Outcome | None:
         stands = self.following.reconsidered(flow)
+        if stands is None:
+            self.conntrack.forget(key)
+            return None
         if isinstance(stands, Hop):
             if reading.kind is not Kind.ERROR:
                 self.conntrack.forget(key)

@@ -19,6 +19,7 @@ NameOf = Callable[[SecurityGroupId], str | None]
 
 _FLAT = ("IpProtocol", "FromPort", "ToPort", "CidrIp")
 _FLAT_GROUP = ("SourceSecurityGroupName", "SourceSecurityGroupOwnerId")
+_PEERS = ("CidrIpv4", "CidrIpv6", "PrefixListId", "ReferencedGroupId")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _DESCRIPTION = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}")
 
@@ -39,6 +40,28 @@ def requests_of(given: Mapping[str, Any], direction: Direction, classic: bool) -
     if direction is Direction.EGRESS:
         raise Fault("InvalidParameterValue", f"The parameter {flat[0]} is not supported: use IpPermissions for egress.")
     return _of_flat(given, classic)
+
+
+def request_of_rule(given: Mapping[str, Any], classic: bool) -> RuleRequest:
+    """The rule that a SecurityGroupRuleRequest spells: one peer, named in one of four ways. Raises Fault."""
+    named = [name for name in _PEERS if given.get(name)]
+    if not named:
+        raise Fault("MissingParameter", f"The request must contain one of {', '.join(_PEERS)}")
+    if len(named) > 1:
+        raise _combination(named[0], named[1])
+    text = given[named[0]]
+    peer: Cidr | GroupRef | ListRef
+    match named[0]:
+        case "CidrIpv4":
+            peer = _block(text, "CidrIpv4", 4)
+        case "CidrIpv6":
+            peer = _block(text, "CidrIpv6", 6)
+        case "PrefixListId":
+            peer = ListRef(text)
+        case _:
+            peer = _group({"GroupId": text})
+    protocol = _protocol(given.get("IpProtocol", ""), classic)
+    return RuleRequest(protocol, given.get("FromPort"), given.get("ToPort"), peer, _description(given))
 
 
 def permissions_of(rules: Iterable[Rule], name_of: NameOf | None) -> list[dict[str, Any]]:

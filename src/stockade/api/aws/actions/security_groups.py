@@ -88,3 +88,31 @@ def _shown(asked: Asked, group: SecurityGroup) -> dict[str, Any]:
         "Tags": tags.shown(asked.services.tags.of(group.id)),
         "SecurityGroupArn": arn_of(asked, group),
     }
+
+
+_FOR_VPC_FILTERS: Table = {
+    "description": member("Description"),
+    "group-id": member("GroupId"),
+    "group-name": member("GroupName"),
+    "owner-id": member("OwnerId"),
+    "primary-vpc-id": member("PrimaryVpcId"),
+}
+
+
+@action("GetSecurityGroupsForVpc", reads=("VpcId", "Filters", "MaxResults", "NextToken"))
+async def get_security_groups_for_vpc(asked: Asked) -> dict[str, Any]:
+    given = asked.input
+    vpc = asked.services.groups.vpc_of(asked.caller, given["VpcId"])
+    items = (
+        {
+            "GroupId": group.id,
+            "GroupName": group.name,
+            "Description": group.description,
+            "OwnerId": group.account,
+            "PrimaryVpcId": group.vpc,
+            "Tags": tags.shown(asked.services.tags.of(group.id)),
+        }
+        for group in await asked.services.groups.describe(asked.caller)
+        if group.vpc == vpc.id
+    )
+    return page(keep(items, given.get("Filters"), _FOR_VPC_FILTERS), given, "GroupId", "SecurityGroupForVpcs")

@@ -1,4 +1,4 @@
-"""CreateTags, DescribeTags, and the tags that other actions take and show."""
+"""CreateTags, DeleteTags, DescribeTags, and the tags that other actions take and show."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,6 +52,18 @@ def specified(asked: Asked, kind: str) -> dict[str, str]:
 @action("CreateTags", reads=("Resources", "Tags"))
 async def create_tags(asked: Asked) -> dict[str, Any]:
     await asked.services.tags.create(asked.caller, asked.input["Resources"], named(asked.input["Tags"]))
+    return {}
+
+
+@action("DeleteTags", reads=("Resources", "Tags"))
+async def delete_tags(asked: Asked) -> dict[str, Any]:
+    """A key alone: whatever its value. Without tags: all that there are."""
+    given: dict[str, str | None] = {}
+    for tag in asked.input.get("Tags", ()):
+        if not tag.get("Key"):
+            raise Fault("MissingParameter", "The request must contain the parameter Tag.Key")
+        given[tag["Key"]] = tag.get("Value")
+    await asked.services.tags.delete(asked.caller, asked.input["Resources"], given)
     return {}
 
 
