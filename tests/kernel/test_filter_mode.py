@@ -60,7 +60,8 @@ class Engine:
         conf = f"/proc/sys/net/ipv6/conf/{device}"
         return {
             "link": json.loads(self.run("ip", "-j", "link", "show", device)),
-            "addresses": self.run("ip", "-o", "address", "show", device),
+            # An address that the kernel made up is tentative at first.
+            "addresses": self.run("ip", "-o", "address", "show", device).replace(" tentative", ""),
             "sysctls": self.run("cat", f"{conf}/disable_ipv6", f"{conf}/accept_ra", f"{conf}/addr_gen_mode"),
             "qdiscs": self.run("tc", "qdisc", "show", "dev", device),
             **{hook: self.run("tc", "filter", "show", "dev", device, hook) for hook in ("ingress", "egress")},
@@ -120,8 +121,12 @@ def policed(engine: Engine) -> Engine:
 
 
 def answers(engine: Engine, client: str, server: str, port: int, family: int) -> bool:
-    with engine.containers[server].listen(port):
-        return engine.containers[client].can_connect(own_address(WORLD, server, family), port)
+    address = own_address(WORLD, server, family)
+    with engine.containers[server].listen(port), contextlib.suppress(TimeoutError):
+        # Engines, other firewalls and neighbour discovery have their say too, so this waits longer than most tests.
+        engine.containers[client].connect(address, port, timeout=1.5).close()
+        return True
+    return False
 
 
 # ── gates ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,7 +287,6 @@ def test_what_others_have_at_its_hooks_stays(engine: Engine, others: str) -> Non
     assert answers(engine, "web1", "app1", 8080, 4)
     # Theirs is asked about what passed ours, and ours is asked though theirs would let everything in.
     server = engine.containers["app1"].open_socket(socket.SOCK_DGRAM, ("0.0.0.0", 8080))
-    server.settimeout(0.5)
     client = web.open_socket(socket.SOCK_DGRAM)
     for size in (1200, 10):
         client.sendto(b"x" * size, (str(engine.containers["app1"].address), 8080))

@@ -94,8 +94,11 @@ def test_flags_have_the_numbers_of_layout_py(btf: Btf) -> None:
     ]
 
 
+INNER = ("PASSED", "NO_FLOW")  # never told
+
+
 def test_drop_reasons_have_the_numbers_of_the_model(btf: Btf) -> None:
-    known = {name: value for name, value in btf.enum("drop_reason").items() if name != "PASSED"}
+    known = {name: value for name, value in btf.enum("drop_reason").items() if name not in INNER}
     assert known == {reason.name: reason.value for reason in DropReason if reason}
 
 

@@ -317,7 +317,9 @@ class EndpointTable:
                 del self._public_owners[public]
                 self._publics[public.version].remove(public.packed)
         for name, slot in list(self._slots.items()):
-            if slot.endpoint is None and not slot.ifindex:
+            if slot.endpoint is None and slot.ifindex:
+                self._write_name(name, slot)  # a former process may not have come to unsay its rules
+            elif slot.endpoint is None:
                 self._give_up(name, slot)
 
     def _endpoint_in(self, number: int) -> Endpoint | None:
