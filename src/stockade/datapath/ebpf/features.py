@@ -53,10 +53,16 @@ def _program() -> None:
     os.close(syscall.load_program(code, "Dual BSD/GPL", "probe"))
 
 
+def _run_by_us() -> None:
+    # return 0
+    code = bytes.fromhex("b7000000000000009500000000000000")
+    os.close(syscall.load_program(code, "Dual BSD/GPL", "probe", syscall.SYSCALL))
+
+
 FEATURES = (
     Feature("programs at tc that hand packets to a peer", "5.10", _program),
     Feature("arrays mapped into memory", "5.5", _map_of(syscall.ARRAY, 4, 8, 1, syscall.MMAPABLE)),
-    Feature("least-recently-used tables", "4.10", _map_of(syscall.LRU_HASH, 4, 8, 1, 0)),
+    Feature("programs that user space runs", "5.14", _run_by_us),
     Feature("longest-prefix tables", "4.11", _map_of(syscall.LPM_TRIE, 8, 8, 1, 1)),
     Feature("ring buffers", "5.8", _map_of(syscall.RINGBUF, 0, 0, os.sysconf("SC_PAGE_SIZE"), 0)),
 )
