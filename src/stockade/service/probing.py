@@ -58,6 +58,8 @@ class ProbedAnswer:
     @property
     def untried(self) -> str | None:
         """Why the first of those that were not sent was not."""
+        if not self.packets:
+            return "no packet can stand for the question"
         return next((one.result.why for one in self.packets if one.agrees is None), None)
 
 
@@ -119,6 +121,8 @@ class Probing:
         there = resources.interfaces.get(receiver)
         if there is None:
             return "the receiver is imagined: its group has no member that could"
+        if tried.sender is None and there.device is not None:
+            return f"whoever forwards to {there.device} is not ours to send as"
         if tried.sender is None:
             return there.host, ProbePacket(tried.packet, None, receiver)
         here = resources.interfaces.get(tried.sender)
@@ -151,7 +155,8 @@ def _receiver(view: HostView, tried: Tried) -> NetworkInterfaceId | None:
     public = [
         one.id
         for one in view.interfaces.values()
-        if one.public == address or (one.public6 and address.version == 6 and address in one.addresses)
+        if one.public == address
+        or (address in one.addresses and ((one.public6 and address.version == 6) or one.device is not None))
     ]
     return next(iter([*own, *public]), None)
 
