@@ -1,9 +1,9 @@
 """What traffic notices while agents die and are upgraded: nothing.
 
-200 established TCP flows between instances, a question always under way on each, half of them tracked and
-half not, half over IPv4 and half over IPv6.
-The agent is killed (kill -9) and another build of it started, 20 times: each time every program on every device is
-replaced. All the while every instance sends every other what policy forbids, and a raw socket in each looks for it.
+200 established TCP flows between instances, a question always under way on each, half of them tracked and half not,
+half over IPv4 and half over IPv6. The agent is killed (kill -9) and another build of it started, 20 times: each time
+every program on every device is replaced. All the while every instance sends every other what policy forbids, and a
+raw socket in each looks for it.
 
     flows_broken          that ended, erred or were mute for five seconds
     forbidden_delivered   packets that policy forbids, seen by a sniffer in any instance
