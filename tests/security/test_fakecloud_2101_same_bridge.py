@@ -21,9 +21,8 @@ pytestmark = [pytest.mark.root, pytest.mark.xdist_group("kernel-bridge")]
 
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 SERVER, CLIENT, NOBODY = "server", "client", "nobody"
-WORLD = world(
-    group(SERVER, ingress=["tcp/80 from client"]), group(CLIENT), instance(SERVER), instance(CLIENT), instance(NOBODY, CLIENT)
-)  # fmt: skip
+THREE = (instance(SERVER), instance(CLIENT), instance(NOBODY, CLIENT))
+WORLD = world(group(SERVER, ingress=["tcp/80 from client"]), group(CLIENT), *THREE)
 
 
 @pytest.fixture
