@@ -1,12 +1,11 @@
-"""The contestants of `./dev bench datapath`: ways from one guest to another on one host.
+"""The peers of `./dev bench datapath`: ways from one guest to another on one host, over IPv4 and IPv6.
 
     direct    one veth pair, no host between
     routed    the host forwards, nobody filters: what Stockade is measured against
     bridge    the host bridges, nobody filters
-    nftables  routed, with spoof checks, both gates, conntrack and a set of 10,000 members
+    nftables  routed, with spoof checks, both gates, conntrack and sets of 10,000 members
     ipset     bridged, the same by iptables and ipset in the manner of OpenStack's port chains
     floor     redirected by a BPF program that decides nothing
-    stockade  redirected by ours, 10,000 members in its tables
 
 Everything lives in network namespaces without names, and is gone with the process.
 """
@@ -15,22 +14,31 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from pathlib import Path
 
-from kernel.ebpf_host import EbpfHost
-from kernel.policies import guests_of, policy_of
-from scenarios.worlds import group, instance, interface_id, world
 from stockade.datapath.ebpf import loader, syscall
 from stockade.datapath.ebpf.maps import Map
 from stockade.linux import links, namespaces, traffic_control
 from stockade.linux.netlink import Netlink
+from stockade.model.addresses import Address
 
 MEMBERS = [IPv4Network("10.64.0.0/16")[number] for number in range(1, 10_001)]
+MEMBERS6 = [IPv6Network("fd5c:64::/64")[number] for number in range(1, 10_001)]
 CLIENT, SERVER = IPv4Address("10.0.1.2"), IPv4Address("10.0.2.2")
+CLIENT6, SERVER6 = IPv6Address("fd5c::1:2"), IPv6Address("fd5c::2:2")
+ROUTED, ON_LINK = (24, 112), (16, 64)
+"""Prefix lengths of guests that a router joins, and of guests on one link."""
 FLOOR_SOURCE = Path(__file__).with_name("floor.bpf.c")
 
 
@@ -41,9 +49,12 @@ class Contestant:
     client: str
     server: str
     address: str
+    address6: str
+    sources: tuple[IPv4Address, int, int] | None = None
+    """The addresses that the client speaks from in turn: the first, how many, how far apart."""
 
 
-def make_contestants(opened: ExitStack) -> dict[str, Contestant]:
+def make_peers(opened: ExitStack) -> dict[str, Contestant]:
     """All of them, each with namespaces of its own; gone when `opened` closes."""
     makers: Mapping[str, Callable[[ExitStack], Contestant]] = {
         "direct": _direct,
@@ -52,7 +63,6 @@ def make_contestants(opened: ExitStack) -> dict[str, Contestant]:
         "nftables": _nftables,
         "ipset": _ipset,
         "floor": _floor,
-        "stockade": _stockade,
     }
     return {name: make(opened) for name, make in makers.items()}
 
@@ -61,16 +71,16 @@ class _Host:
     """A host namespace with two guests, whose devices here are h0 and h1; nothing joins them yet."""
 
     def __init__(self, opened: ExitStack) -> None:
-        self.netns, self.client, self.server = (_namespace(opened) for _ in range(3))
+        self.netns, self.client, self.server = (namespace(opened) for _ in range(3))
         with Netlink(self.netns) as route:
             for device, guest in (("h0", self.client), ("h1", self.server)):
                 links.create_veth(route, device, "eth0", peer_netns=guest)
                 links.set_up(route, device)
             links.set_up(route, "lo")
 
-    def address_guests(self, length: int) -> None:
-        for netns, address in ((self.client, CLIENT), (self.server, SERVER)):
-            _configure(netns, address, length)
+    def address_guests(self, lengths: tuple[int, int]) -> None:
+        _configure(self.client, (CLIENT, CLIENT6), lengths)
+        _configure(self.server, (SERVER, SERVER6), lengths)
 
     def run(self, *command: str, text: str = "") -> None:
         def inside() -> None:
@@ -86,11 +96,22 @@ class _Host:
 
     def bridge_meets_iptables(self, meets: bool) -> None:
         """Where the kernel has no such setting, bridged packets never do."""
-        try:
-            self.set("net/bridge/bridge-nf-call-iptables", str(int(meets)))
-        except FileNotFoundError:
-            if meets:
-                raise
+        for name in ("iptables", "ip6tables"):
+            try:
+                self.set(f"net/bridge/bridge-nf-call-{name}", str(int(meets)))
+            except FileNotFoundError:
+                if meets:
+                    raise
+
+    def introduce(self, client_meets: str, server_meets: str) -> None:
+        """Each guest knows the other's addresses under this MAC, and need not ask."""
+        for netns, peers, mac in (
+            (self.client, (SERVER, SERVER6), client_meets),
+            (self.server, (CLIENT, CLIENT6), server_meets),
+        ):
+            with Netlink(netns) as route:
+                for peer in peers:
+                    links.set_neighbour(route, links.index_of(route, "eth0"), peer, mac)
 
     def mac(self, guest: int) -> str:
         with Netlink(guest) as route:
@@ -100,33 +121,39 @@ class _Host:
 
     @property
     def contestant(self) -> Contestant:
-        return Contestant(_path(self.client), _path(self.server), str(SERVER))
+        return between(self.client, self.server)
 
 
-def _namespace(opened: ExitStack) -> int:
+def between(client: int, server: int) -> Contestant:
+    return Contestant(path(client), path(server), str(SERVER), str(SERVER6))
+
+
+def namespace(opened: ExitStack) -> int:
     netns = namespaces.new_netns()
     opened.callback(os.close, netns)
     return netns
 
 
-def _path(netns: int) -> str:
+def path(netns: int) -> str:
     return f"/proc/{os.getpid()}/fd/{netns}"
 
 
-def _configure(netns: int, address: IPv4Address, length: int) -> None:
+def _configure(netns: int, addresses: tuple[IPv4Address, IPv6Address], lengths: tuple[int, int]) -> None:
     with Netlink(netns) as route:
         links.set_up(route, "lo")
         links.set_up(route, "eth0")
-        links.add_address(route, links.index_of(route, "eth0"), IPv4Interface((address, length)))
+        index = links.index_of(route, "eth0")
+        links.add_address(route, index, IPv4Interface((addresses[0], lengths[0])))
+        links.add_address(route, index, IPv6Interface((addresses[1], lengths[1])))
 
 
 def _direct(opened: ExitStack) -> Contestant:
-    client, server = _namespace(opened), _namespace(opened)
+    client, server = namespace(opened), namespace(opened)
     with Netlink(client) as route:
         links.create_veth(route, "eth0", "eth0", peer_netns=server)
-    for netns, address in ((client, CLIENT), (server, SERVER)):
-        _configure(netns, address, 16)
-    return Contestant(_path(client), _path(server), str(SERVER))
+    _configure(client, (CLIENT, CLIENT6), ON_LINK)
+    _configure(server, (SERVER, SERVER6), ON_LINK)
+    return between(client, server)
 
 
 def _routed(opened: ExitStack) -> Contestant:
@@ -135,14 +162,21 @@ def _routed(opened: ExitStack) -> Contestant:
 
 def _routed_host(opened: ExitStack) -> _Host:
     host = _Host(opened)
-    host.address_guests(24)
-    with Netlink(host.netns) as route:
-        for device, guest in (("h0", CLIENT), ("h1", SERVER)):
-            links.add_address(route, links.index_of(route, device), IPv4Interface((guest - 1, 24)))
-    for netns, gateway in ((host.client, CLIENT - 1), (host.server, SERVER - 1)):
+    host.address_guests(ROUTED)
+    for device, netns, guest, guest6 in (
+        ("h0", host.client, CLIENT, CLIENT6),
+        ("h1", host.server, SERVER, SERVER6),
+    ):
+        with Netlink(host.netns) as route:
+            index = links.index_of(route, device)
+            links.add_address(route, index, IPv4Interface((guest - 1, ROUTED[0])))
+            links.add_address(route, index, IPv6Interface((guest6 - 1, ROUTED[1])))
         with Netlink(netns) as route:
-            links.add_route(route, IPv4Network("0.0.0.0/0"), links.index_of(route, "eth0"), gateway=gateway)
+            index = links.index_of(route, "eth0")
+            links.add_route(route, IPv4Network("0.0.0.0/0"), index, gateway=guest - 1)
+            links.add_route(route, IPv6Network("::/0"), index, gateway=guest6 - 1)
     host.set("net/ipv4/ip_forward", "1")
+    host.set("net/ipv6/conf/all/forwarding", "1")
     return host
 
 
@@ -152,7 +186,7 @@ def _bridge(opened: ExitStack) -> Contestant:
 
 def _bridged_host(opened: ExitStack) -> _Host:
     host = _Host(opened)
-    host.address_guests(16)
+    host.address_guests(ON_LINK)
     host.run("ip", "-batch", "-", text="link add br0 type bridge\nlink set h0 master br0\nlink set h1 master br0\n")
     host.run("ip", "link", "set", "br0", "up")
     host.bridge_meets_iptables(False)
@@ -161,19 +195,35 @@ def _bridged_host(opened: ExitStack) -> _Host:
 
 def _nftables(opened: ExitStack) -> Contestant:
     host = _routed_host(opened)
-    members = ", ".join(str(each) for each in (CLIENT, SERVER, *MEMBERS))
+    members = ", ".join(map(str, (CLIENT, SERVER, *MEMBERS)))
+    members6 = ", ".join(map(str, (CLIENT6, SERVER6, *MEMBERS6)))
+    client, server = (f'"{port}" . {host.mac(guest)}' for port, guest in (("h0", host.client), ("h1", host.server)))
     rules = f"""
         table inet firewall {{
             set members {{ type ipv4_addr; elements = {{ {members} }} }}
+            set members6 {{ type ipv6_addr; elements = {{ {members6} }} }}
             set bound {{
                 type ifname . ether_addr . ipv4_addr
-                elements = {{ "h0" . {host.mac(host.client)} . {CLIENT}, "h1" . {host.mac(host.server)} . {SERVER} }}
+                elements = {{ {client} . {CLIENT}, {server} . {SERVER} }}
             }}
-            chain egress {{ meta l4proto {{ tcp, udp, icmp }} ip daddr 0.0.0.0/0 return; drop; }}
-            chain ingress {{ ip saddr @members meta l4proto {{ tcp, udp, icmp }} accept; drop; }}
+            set bound6 {{
+                type ifname . ether_addr . ipv6_addr
+                elements = {{ {client} . {CLIENT6}, {server} . {SERVER6} }}
+            }}
+            chain egress {{
+                meta l4proto {{ tcp, udp, icmp }} ip daddr 0.0.0.0/0 return
+                meta l4proto {{ tcp, udp, icmpv6 }} ip6 daddr ::/0 return
+                drop
+            }}
+            chain ingress {{
+                ip saddr @members meta l4proto {{ tcp, udp, icmp }} accept
+                ip6 saddr @members6 meta l4proto {{ tcp, udp, icmpv6 }} accept
+                drop
+            }}
             chain forward {{
                 type filter hook forward priority filter; policy drop;
                 iifname . ether saddr . ip saddr != @bound drop
+                iifname . ether saddr . ip6 saddr != @bound6 drop
                 ct state vmap {{ established : accept, related : accept, invalid : drop }}
                 iifname vmap {{ "h0" : jump egress, "h1" : jump egress }}
                 oifname vmap {{ "h0" : goto ingress, "h1" : goto ingress }}
@@ -189,9 +239,20 @@ def _ipset(opened: ExitStack) -> Contestant:
     with suppress(FileNotFoundError):  # a system without modules has it built in
         subprocess.run(["modprobe", "--quiet", "br_netfilter"], check=False)
     host.bridge_meets_iptables(True)
-    members = "\n".join(f"add members {each}" for each in (CLIENT, SERVER, *MEMBERS))
-    host.run("ipset", "restore", text=f"create members hash:ip maxelem 65536\n{members}\n")
-    ports = (("h0", host.mac(host.client), CLIENT), ("h1", host.mac(host.server), SERVER))
+    host.introduce(host.mac(host.server), host.mac(host.client))
+    _port_chains(host, "iptables-restore", "inet", (CLIENT, SERVER), MEMBERS)
+    _port_chains(host, "ip6tables-restore", "inet6", (CLIENT6, SERVER6), MEMBERS6)
+    return host.contestant
+
+
+def _port_chains(
+    host: _Host, restore: str, family: str, guests: tuple[Address, Address], members: Sequence[Address]
+) -> None:
+    """The chains of two bridge ports and the set of members, for one family."""
+    lines = [f"create {family} hash:ip family {family} maxelem 65536"]
+    lines += [f"add {family} {each}" for each in (*guests, *members)]
+    host.run("ipset", "restore", text="\n".join([*lines, ""]))
+    ports = (("h0", host.mac(host.client), guests[0]), ("h1", host.mac(host.server), guests[1]))
     lines = ["*filter", ":FORWARD DROP [0:0]", ":ports - [0:0]"]
     lines += [f":{kind}-{port} - [0:0]" for port, _, _ in ports for kind in ("in", "out", "spoof")]
     for port, mac, address in ports:
@@ -200,23 +261,22 @@ def _ipset(opened: ExitStack) -> Contestant:
             f"-A FORWARD -m physdev --physdev-in {port} --physdev-is-bridged -j ports",
             f"-A ports -m physdev --physdev-in {port} --physdev-is-bridged -j out-{port}",
             f"-A ports -m physdev --physdev-out {port} --physdev-is-bridged -j in-{port}",
-            f"-A spoof-{port} -s {address}/32 -m mac --mac-source {mac} -j RETURN",
+            f"-A spoof-{port} -s {address} -m mac --mac-source {mac} -j RETURN",
             f"-A spoof-{port} -j DROP",
             f"-A out-{port} -j spoof-{port}",
             f"-A out-{port} -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
             f"-A out-{port} -m conntrack --ctstate INVALID -j DROP",
             f"-A out-{port} -j RETURN",
             f"-A in-{port} -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
-            f"-A in-{port} -m set --match-set members src -j RETURN",
+            f"-A in-{port} -m set --match-set {family} src -j RETURN",
             f"-A in-{port} -j DROP",
         ]
-    host.run("iptables-restore", text="\n".join([*lines, "-A ports -j ACCEPT", "COMMIT", ""]))
-    return host.contestant
+    host.run(restore, text="\n".join([*lines, "-A ports -j ACCEPT", "COMMIT", ""]))
 
 
 def _floor(opened: ExitStack) -> Contestant:
     host = _Host(opened)
-    host.address_guests(16)
+    host.address_guests(ON_LINK)
     with tempfile.TemporaryDirectory() as directory:
         compiled = Path(directory, "floor.o")
         include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
@@ -237,26 +297,7 @@ def _floor(opened: ExitStack) -> Contestant:
             others.put(here.index.to_bytes(4, sys.byteorder), there.index.to_bytes(4, sys.byteorder))
             traffic_control.add_clsact(route, here.index)
             traffic_control.replace_filter(route, here.index, traffic_control.INGRESS, 1, program, "redirect")
-    # It answers no ARP, and the host's end must take the frames for its own.
-    for netns, peer, end in ((host.client, SERVER, first), (host.server, CLIENT, second)):
-        with Netlink(netns) as route:
-            links.set_neighbour(route, links.index_of(route, "eth0"), peer, end.mac)
+    host.introduce(first.mac, second.mac)  # nobody answers, and the host's end must take the frames for its own
     others.close()
     os.close(program)
     return host.contestant
-
-
-def _stockade(opened: ExitStack) -> Contestant:
-    host = opened.enter_context(EbpfHost(settings={"flows_tcp": 131_072, "flows_other": 65_536}))
-    members = world(
-        group("clients"),
-        group("servers", ingress=["all from clients"]),
-        instance("client", "clients"),
-        instance("server", "servers"),
-    )
-    guests = guests_of(host, members)
-    policy = policy_of(members)
-    identity = policy.endpoints[interface_id(members, "client")].identity
-    crowd = {(1, each): identity for each in MEMBERS}
-    host.datapath.apply(replace(policy, members={**policy.members, **crowd}))
-    return Contestant(_path(guests["client"].netns), _path(guests["server"].netns), str(guests["server"].address))

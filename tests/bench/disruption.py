@@ -1,8 +1,9 @@
 """What traffic notices while agents die and are upgraded: nothing.
 
-200 established TCP flows between instances, a question always under way on each, half of them tracked and half not.
-The agent is killed (kill -9) and another build of it started, 20 times: each time every program on every device is
-replaced. All the while every instance sends every other what policy forbids, and a raw socket in each looks for it.
+200 established TCP flows between instances, a question always under way on each, half of them tracked and half not,
+half over IPv4 and half over IPv6. The agent is killed (kill -9) and another build of it started, 20 times: each time
+every program on every device is replaced. All the while every instance sends every other what policy forbids, and a
+raw socket in each looks for it.
 
     flows_broken          that ended, erred or were mute for five seconds
     forbidden_delivered   packets that policy forbids, seen by a sniffer in any instance
@@ -50,10 +51,15 @@ def measure(options: Options) -> Report:
     report.figure("kills", kills, "kills", at_least=3 if options.quick else 20)
     report.figure("upgrades", upgrades, "upgrades", at_least=kills)
     report.figure("flows_broken", len(flows.broken), "flows", at_most=0)
-    report.figure("forbidden_sent", sum(count for kind, count in scan.sent.items() if kind != "witness"), "packets")
+    report.figure(
+        "forbidden_sent", sum(count for kind, count in scan.sent.items() if not kind.startswith("witness")), "packets"
+    )
     report.figure("forbidden_delivered", sniffers.forbidden, "packets", at_most=0)
     report.figure(
-        "witnesses", min((sniffers.witnesses[end.address] for end in near + far), default=0), "packets", at_least=1
+        "witnesses",
+        min(sniffers.witnesses[end.by(family)] for end in near + far for family in (4, 6)),
+        "packets",
+        at_least=1,
     )
     report.figure("answers", answers, "answers")
     report.figure("retransmitted", again, "segments")

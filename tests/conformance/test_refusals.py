@@ -118,9 +118,10 @@ def test_groups_that_cannot_be_found_made_or_deleted(ec2: Any, group: str) -> No
 
 def test_a_group_in_use_stays(ec2: Any, group: str) -> None:
     launch = ec2.run_instances(ImageId=MICRO, MinCount=1, MaxCount=1, SecurityGroupIds=[group])
+    interface = launch["Instances"][0]["NetworkInterfaces"][0]["NetworkInterfaceId"]
     assert refusal(ec2.delete_security_group, GroupId=group) == (
         "DependencyViolation",
-        f"resource {group} has a dependent object",
+        f"resource {group} has a dependent object: {interface}",
     )
     assert len(ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]) == 1
     ec2.terminate_instances(InstanceIds=[launch["Instances"][0]["InstanceId"]])

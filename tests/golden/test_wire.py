@@ -57,8 +57,15 @@ MODERN = (
     "running",
     "Action=DescribeInstances&Filter.1.Name=tag:Name&Filter.1.Value.1=w*",
     "Action=DescribeTags",
+    "Action=DescribeInstanceStatus",
+    "Action=DescribeNetworkInterfaces",
+    "Action=DescribeSecurityGroupRules&MaxResults=5",
+    "Action=CreateManagedPrefixList&PrefixListName=office&AddressFamily=IPv4&MaxEntries=3"
+    "&Entry.1.Cidr=198.51.100.0/24&Entry.1.Description=hq",
+    "Action=AssociateVpcCidrBlock&VpcId={vpc}&AmazonProvidedIpv6CidrBlock=true",
     "Action=DescribeVpcs",
     "Action=DescribeSubnets",
+    "Action=DescribeAccountAttributes",
     "Action=DescribeAvailabilityZones",
     "Action=DescribeKeyPairs&IncludePublicKey=true",
     "Action=RevokeSecurityGroupIngress&GroupName=web&IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=81"
@@ -92,7 +99,8 @@ async def exchanges(platform: Platform, version: str, calls: tuple[str, ...]) ->
             for instance in instances:
                 await stream.report(InstanceStatus(instance, Observed.RUNNING))
             continue
-        form = call.format(instance=instances[0] if instances else "")
+        vpc = next((vpc.id for vpc in world.cell.resources.vpcs.values() if not vpc.is_classic), "")
+        form = call.format(instance=instances[0] if instances else "", vpc=vpc)
         query = f"{form}&{urlencode({'Version': version})}"
         request = HttpRequest(
             "GET", "/", query, (("host", "127.0.0.1:8773"), ("x-stockade-wait", "off")), loopback=True

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -40,6 +40,7 @@ from stockade.model.rule import Direction, Peer, Rule
 T = TypeVar("T")
 TESTS = Path(__file__).parents[1]
 NETWORK = IPv4Network("10.0.0.0/16")
+NETWORK6 = IPv6Network("fd5c:ec2:0:100::/64")
 ACCOUNT = AccountId("111122223333")
 
 
@@ -64,6 +65,10 @@ class Machine:
     def address(self) -> IPv4Address:
         return NETWORK[self.number]
 
+    @property
+    def address6(self) -> IPv6Address:
+        return NETWORK6[self.number]
+
 
 def rule(number: int, direction: Direction, protocol: int, ports: tuple[int, int] | None, peer: Peer) -> Rule:
     low, high = ports or (None, None)
@@ -74,7 +79,7 @@ def view_items(groups: Iterable[ViewGroup], machines: Iterable[Machine]) -> tupl
     """The whole view of a host with these on it."""
     items: list[ViewItem] = list(groups)
     for one in machines:
-        addresses: tuple[IPv4Address | IPv6Address, ...] = (one.address,)
+        addresses: tuple[IPv4Address | IPv6Address, ...] = (one.address, one.address6)
         items.append(ViewMember(one.interface, 1, addresses, one.groups, HostId("host-1")))
         items.append(
             ViewInterface(

@@ -19,12 +19,17 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from types import TracebackType
 
 from stockade.linux import namespaces
 
+V4, V6 = 4, 6
 MARKED, WITNESS = 6666, 6667
+Address = IPv4Address | IPv6Address
+_AF = {V4: socket.AF_INET, V6: socket.AF_INET6}
+_ETHERTYPE = {V4: 0x0800, V6: 0x86DD}
+_HEADER_BYTES = {V4: 20, V6: 40}
 _TCP_INFO_RETRANS = 100  # byte offset of tcpi_total_retrans
 _SO_ATTACH_FILTER = 26
 _INSTRUCTION = struct.Struct("=HBBI")
@@ -33,10 +38,25 @@ _QUESTION = struct.Struct("!Q")
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """An instance: its address, and a descriptor of its network namespace."""
+    """An instance: its addresses, and a descriptor of its network namespace."""
 
     address: IPv4Address
+    address6: IPv6Address
     netns: int
+
+    def by(self, family: int) -> Address:
+        """Its address of IP version 4 or 6."""
+        return self.address if family == V4 else self.address6
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A connection to be."""
+
+    client: End
+    server: End
+    family: int
+    port: int
 
 
 class InThread:
@@ -81,13 +101,13 @@ class _Flow:
 
 
 class Flows(InThread):
-    """`between`: client, server and port of each connection. Broken is one that ends, errs, or is mute for `mute_s`."""
+    """Broken is one that ends, errs, or is mute for `mute_s`."""
 
-    def __init__(self, between: list[tuple[End, End, int]], mute_s: float = 5.0) -> None:
+    def __init__(self, between: list[Between], mute_s: float = 5.0) -> None:
         super().__init__()
         self._mute_s = mute_s
-        self._listening: dict[tuple[IPv4Address, int], socket.socket] = {}
-        self._flows = [self._connect(*each) for each in between]
+        self._listening: dict[tuple[Address, int], socket.socket] = {}
+        self._flows = [self._connect(each) for each in between]
 
     @property
     def count(self) -> int:
@@ -151,17 +171,17 @@ class Flows(InThread):
         super().__exit__(kind, err, trace)
         self.close()
 
-    def _connect(self, client: End, server: End, port: int) -> _Flow:
-        place = (server.address, port)
+    def _connect(self, wanted: Between) -> _Flow:
+        family, place = _AF[wanted.family], (wanted.server.by(wanted.family), wanted.port)
         if place not in self._listening:
-            listening = namespaces.socket_in(server.netns, socket.AF_INET, socket.SOCK_STREAM)
-            listening.bind((str(server.address), port))
+            listening = namespaces.socket_in(wanted.server.netns, family, socket.SOCK_STREAM)
+            listening.bind((str(place[0]), wanted.port))
             listening.listen(256)
             listening.settimeout(5)
             self._listening[place] = listening
-        calling = namespaces.socket_in(client.netns, socket.AF_INET, socket.SOCK_STREAM)
+        calling = namespaces.socket_in(wanted.client.netns, family, socket.SOCK_STREAM)
         calling.settimeout(5)
-        calling.connect((str(server.address), port))
+        calling.connect((str(place[0]), wanted.port))
         answering, _ = self._listening[place].accept()
         for end in (calling, answering):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -212,7 +232,9 @@ class Scan(InThread):
         self._open_port = open_port
         self._every_s = every_s
         self._raw = {
-            end: namespaces.socket_in(end.netns, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) for end in ends
+            (end, family): namespaces.socket_in(end.netns, _AF[family], socket.SOCK_RAW, socket.IPPROTO_RAW)
+            for end in ends
+            for family in (V4, V6)
         }
         self.sent: Counter[str] = Counter()
 
@@ -222,13 +244,13 @@ class Scan(InThread):
             if self._over.wait(self._every_s):
                 return
             other = next(one for one in self._ends if one not in (near, far))
-            for kind, packet in forbidden(near.address, far.address, other.address, self._open_port).items():
-                self._send(near, far, kind, packet)
-            self._send(near, far, "witness", tcp(near.address, far.address, WITNESS, self._open_port, SYN))
-
-    def _send(self, near: End, far: End, kind: str, packet: bytes) -> None:
-        self._raw[near].sendto(packet, (str(far.address), 0))
-        self.sent[kind] += 1
+            for family in (V4, V6):
+                source, target = near.by(family), far.by(family)
+                packets = dict(forbidden(source, target, other.by(family), self._open_port))
+                packets["witness"] = tcp(source, target, WITNESS, self._open_port, SYN)
+                for kind, packet in packets.items():
+                    self._raw[near, family].sendto(packet, (str(target), 0))
+                    self.sent[f"{kind} {family}"] += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
@@ -241,7 +263,7 @@ class Scan(InThread):
 SYN, ACK, RST = 0x02, 0x10, 0x04
 
 
-def forbidden(near: IPv4Address, far: IPv4Address, other: IPv4Address, open_port: int) -> Mapping[str, bytes]:
+def forbidden(near: Address, far: Address, other: Address, open_port: int) -> Mapping[str, bytes]:
     """What no rule lets through, whoever sends it; `other` is a third instance, which may reach the open port."""
     return {
         "syn": tcp(near, far, MARKED, 9998, SYN),
@@ -252,25 +274,28 @@ def forbidden(near: IPv4Address, far: IPv4Address, other: IPv4Address, open_port
     }
 
 
-def tcp(source: IPv4Address, destination: IPv4Address, sport: int, dport: int, flags: int) -> bytes:
+def tcp(source: Address, destination: Address, sport: int, dport: int, flags: int) -> bytes:
     """A packet with a right checksum: whoever gets it would take it."""
     header = struct.pack("!HHIIBBHHH", sport, dport, 1, 1, 5 << 4, flags, 1024, 0, 0)
     return _ip(source, destination, 6, _summed(source, destination, 6, header, 16))
 
 
-def udp(source: IPv4Address, destination: IPv4Address, sport: int, dport: int) -> bytes:
+def udp(source: Address, destination: Address, sport: int, dport: int) -> bytes:
     datagram = struct.pack("!HHHH", sport, dport, 12, 0) + b"scan"
     return _ip(source, destination, 17, _summed(source, destination, 17, datagram, 6))
 
 
-def _ip(source: IPv4Address, destination: IPv4Address, protocol: int, payload: bytes) -> bytes:
+def _ip(source: Address, destination: Address, protocol: int, payload: bytes) -> bytes:
+    if source.version == V6:
+        header = struct.pack("!IHBB", 6 << 28, len(payload), protocol, 64)
+        return header + source.packed + destination.packed + payload
     # Length and checksum are the kernel's to fill in for a raw socket.
     return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0) + (
         source.packed + destination.packed + payload
     )
 
 
-def _summed(source: IPv4Address, destination: IPv4Address, protocol: int, payload: bytes, place: int) -> bytes:
+def _summed(source: Address, destination: Address, protocol: int, payload: bytes, place: int) -> bytes:
     pseudo = source.packed + destination.packed + struct.pack("!HH", protocol, len(payload)) + payload
     total = sum(struct.unpack(f"!{(len(pseudo) + 1) // 2}H", pseudo + bytes(len(pseudo) % 2)))
     while total >> 16:
@@ -283,21 +308,20 @@ class Sniffers(InThread):
 
     def __init__(self, ends: list[End]) -> None:
         super().__init__()
-        self._sockets = [_sniffer(end) for end in ends]
+        self._sockets = {_sniffer(end, family): (end, family) for end in ends for family in (V4, V6)}
         self.forbidden = 0
-        self.witnesses: Counter[IPv4Address] = Counter()
-        self._ends = ends
+        self.witnesses: Counter[Address] = Counter()
         self.example = b""
 
     def work(self) -> None:
         with selectors.EpollSelector() as selector:
-            for end, sniffer in zip(self._ends, self._sockets, strict=True):
-                selector.register(sniffer, selectors.EVENT_READ, end)
+            for sniffer, (end, family) in self._sockets.items():
+                selector.register(sniffer, selectors.EVENT_READ, (end.by(family), 14 + _HEADER_BYTES[family]))
             while not self._over.is_set() or selector.select(0):
                 for key, _ in selector.select(0.1):
-                    packet = os.read(key.fd, 2048)
-                    if packet[34:36] == struct.pack("!H", WITNESS):
-                        self.witnesses[key.data.address] += 1
+                    packet, (address, place) = os.read(key.fd, 2048), key.data
+                    if packet[place : place + 2] == struct.pack("!H", WITNESS):
+                        self.witnesses[address] += 1
                     else:
                         self.forbidden += 1
                         self.example = self.example or packet
@@ -310,13 +334,14 @@ class Sniffers(InThread):
             sniffer.close()
 
 
-def _sniffer(end: End) -> socket.socket:
-    """Sees IPv4 that comes in, and of it only what a Scan sent: the flows' packets are not copied for it."""
-    made = namespaces.socket_in(end.netns, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+def _sniffer(end: End, family: int) -> socket.socket:
+    """Sees what comes in, and of it only what a Scan sent: the flows' packets are not copied for it."""
+    kind = socket.htons(_ETHERTYPE[family])
+    made = namespaces.socket_in(end.netns, socket.AF_PACKET, socket.SOCK_RAW, kind)
     program = b"".join(
         _INSTRUCTION.pack(*each)
         for each in (
-            (0x28, 0, 0, 34),  # the source port, behind an IPv4 header without options
+            (0x28, 0, 0, 14 + _HEADER_BYTES[family]),  # the source port, behind a header without options
             (0x15, 1, 0, MARKED),
             (0x15, 0, 1, WITNESS),
             (0x06, 0, 0, 2048),

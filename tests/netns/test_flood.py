@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from netns.agent_host import TESTS, AgentHost, Machine
-from netns.live_traffic import End, Flows, InThread
+from netns.live_traffic import Between, End, Flows, InThread
 from netns.machines import TRACKED_PORT, UDP_PORT, UNTRACKED_PORT, clients, ends_of, items, servers
 from stockade.linux import namespaces
 from stockade.model.flow import DropReason
@@ -147,7 +147,7 @@ def test_a_syn_flood_uses_up_the_allowance_of_its_sender_alone(
     host: AgentHost, ends: dict[Machine, End], capsys: pytest.CaptureFixture[str]
 ) -> None:
     near, victim, other = ends[BYSTANDER], ends[VICTIM], ends[OTHER]
-    flows = Flows([(near, victim, TRACKED_PORT)] * 10 + [(near, other, TRACKED_PORT)] * 10)
+    flows = Flows([Between(near, far, 4, TRACKED_PORT) for far in (victim, other)] * 10)
     new = [NewFlows(near, far, port) for far in (other, victim) for port in (UNTRACKED_PORT, TRACKED_PORT + 1)]
     never_reset(ends[ATTACKER])
     with flows, new[0], new[1], new[2], new[3]:
@@ -161,7 +161,7 @@ def test_a_two_packet_udp_flood_uses_up_the_allowance_of_its_sender_alone(
 ) -> None:
     near, victim, other = ends[BYSTANDER], ends[VICTIM], ends[OTHER]
     with echoing(VICTIM, ends, UDP_PORT):
-        flows = Flows([(near, victim, TRACKED_PORT)] * 10 + [(near, other, TRACKED_PORT)] * 10)
+        flows = Flows([Between(near, far, 4, TRACKED_PORT) for far in (victim, other)] * 10)
         new = [NewFlows(near, other, port) for port in (UNTRACKED_PORT, TRACKED_PORT + 1)]
         with flows, new[0], new[1]:
             sent = flood("udp", UDP_PORT, ends)

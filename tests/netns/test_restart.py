@@ -60,7 +60,7 @@ class Load:
         return self
 
     def __exit__(self, *details: object) -> None:
-        until(lambda: len(self.sniffers.witnesses) == len(NEAR + FAR) and min(self.scan.sent.values()) > 20)
+        until(lambda: len(self.sniffers.witnesses) == 2 * len(NEAR + FAR) and min(self.scan.sent.values()) > 20)
         self._all.close()
         assert self.flows.broken == []
         assert self.sniffers.forbidden == 0, self.sniffers.example.hex()

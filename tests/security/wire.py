@@ -21,6 +21,7 @@ from stockade.datapath.simulated.datapath import SimulatedDatapath
 from stockade.model.flow import DropReason, Verdict
 from stockade.model.host_view import HostView
 from stockade.policy.compile import compile_host
+from stockade.policy.entries import HostPolicy
 from stockade.policy.flows import judge_frame
 from stockade.policy.memory import Memory, advance
 
@@ -72,7 +73,7 @@ class Wire:
     def enforce(self, seen: HostView) -> None:
         """This is the view from now on; what was remembered stays."""
         self.seen = seen
-        policy = compile_host(seen)
+        policy = self.policy_of(seen)
         for name in policy.endpoints:
             self._datapath.attach(name, DeviceName(f"veth-{name}"))
         self._datapath.apply(policy)
@@ -81,11 +82,20 @@ class Wire:
             self._judge.enforce(policy)
             self._judge.forget_flows()
 
+    @staticmethod
+    def policy_of(seen: HostView) -> HostPolicy:
+        return compile_host(seen)
+
     def face(self, name: str) -> Face:
         own = self.seen.interfaces[interface_id(self.world, name)]
         four, six = own.addresses[0], own.addresses[-1]
         assert isinstance(four, IPv4Address) and isinstance(six, IPv6Address)
         return Face(own.mac, four, six)
+
+    @property
+    def gateway_mac(self) -> str:
+        """Whom outsiders send to."""
+        return ROUTER if self._judge is None else self._judge._gateway.mac
 
     def send(self, frame: bytes, sender: str) -> str:
         """`passed`, `ignored` (heard and left at that), or the reason of the drop; all engines alike."""

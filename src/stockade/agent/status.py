@@ -39,6 +39,7 @@ class HostStatus:
     `allowances`: by interface, how many flows it may still track and how many packets were dropped for want of more;
     of a host with very many interfaces those that have the least left.
     `devices`: how many adopted devices are policed; `impaired`: by interface, why its device is not.
+    `link_local_exceeded`: by interface, packets to names and time beyond its allowance, the most first.
     """
 
     version: str
@@ -58,6 +59,7 @@ class HostStatus:
     allowances: dict[str, tuple[int, int]] = field(default_factory=dict)
     devices: int = 0
     impaired: dict[str, str] = field(default_factory=dict)
+    link_local_exceeded: dict[str, int] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it: names of enums, ISO 8601 times in UTC."""
@@ -83,7 +85,7 @@ class HostStatus:
         )
 
 
-MOST_ALLOWANCES, MOST_IMPAIRED = 1000, 100
+MOST_ALLOWANCES, MOST_IMPAIRED, MOST_EXCEEDED = 1000, 100, 100
 
 
 def allowances(

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from stockade import __version__
 from stockade.agent.journal import FileJournal, read_journal
-from stockade.agent.status import MOST_IMPAIRED, AuditCounts, HostStatus, Phase, allowances
+from stockade.agent.status import MOST_EXCEEDED, MOST_IMPAIRED, AuditCounts, HostStatus, Phase, allowances
 from stockade.agent.undo import undo
 from stockade.agent.view_file import AGENT_FILES
 from stockade.daemon import preflight, privileges
@@ -203,6 +203,7 @@ class _Life:
             allowances=allowances(audit.usage, counters.endpoint_drops),
             devices=len(devices.policed),
             impaired=dict(sorted(devices.impaired.items())[:MOST_IMPAIRED]),
+            link_local_exceeded=dict(host.services.exceeded.most_common(MOST_EXCEEDED)),
         )
 
     # --- ending ---------------------------------------------------------------------------------------------

@@ -112,9 +112,9 @@ class Directory:
         return found is not None and self.sees_account(found.account)
 
     def name_of(self, interface: NetworkInterface) -> str:
-        """What a person calls it: the instance's Name tag, else its id."""
+        """What a person calls it: the instance's Name tag, else its id; an attached device's own name."""
         if interface.instance is None:
-            return interface.id
+            return self._tag(interface.id) or interface.device or interface.id
         return self._tag(interface.instance) or interface.instance
 
     def _is_visible(self, account: AccountId, vpc: VpcId) -> bool:
@@ -171,7 +171,7 @@ class Directory:
     def _names(self, thing: Thing) -> tuple[str | None, ...]:
         if isinstance(thing, SecurityGroup | PrefixList):
             return thing.name, self._tag(thing.id)
-        return (self._tag(thing.id), self._tag(thing.instance) if thing.instance else None)
+        return (self._tag(thing.id), self._tag(thing.instance) if thing.instance else None, thing.device)
 
     def _tag(self, resource: str) -> str | None:
         tags = self._resources.tags.get(resource)
@@ -182,7 +182,7 @@ class Directory:
             return f"{thing.id} (prefix list {thing.name}, account {thing.account})"
         if isinstance(thing, SecurityGroup):
             return f"{thing.id} (group {thing.name}, account {thing.account})"
-        return f"{thing.instance or thing.id} ({thing.addresses[0]}, account {thing.account})"
+        return f"{thing.instance or thing.device or thing.id} ({thing.addresses[0]}, account {thing.account})"
 
 
 def _is_group(thing: Thing) -> bool:

@@ -6,7 +6,6 @@ answer -> the packets that stand for the question -> those between real interfac
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from stockade.model.errors import ParametersConflict
 from stockade.model.host_view import HostView
 from stockade.model.ids import HostId, NetworkInterfaceId
 from stockade.model.probe import MOST_PROBES, ProbeOutcome, ProbePacket, ProbeResult
@@ -18,6 +17,8 @@ from stockade.service.directory import Directory
 
 MOST_OF_ONE = 24
 """Packets sent for one question. Those left out differ from one sent only by a rule, and the answer says how many."""
+
+_NOT_YOURS = "packets are sent for you only from interfaces of your own"
 
 SendProbes = Callable[[HostId, tuple[ProbePacket, ...]], Awaitable[tuple[ProbeResult, ...]]]
 
@@ -58,6 +59,8 @@ class ProbedAnswer:
     @property
     def untried(self) -> str | None:
         """Why the first of those that were not sent was not."""
+        if not self.packets:
+            return "no packet can stand for the question"
         return next((one.result.why for one in self.packets if one.agrees is None), None)
 
 
@@ -71,7 +74,7 @@ class Probing:
     async def probe(
         self, caller: Caller, answers: Sequence[Answer], ask: Callable[[Sequence[Question]], Awaitable[list[Answer]]]
     ) -> list[ProbedAnswer]:
-        """Each answer with its packets. Raises ParametersConflict when a sender is not the caller's.
+        """Each answer with its packets. What may not be sent for the caller is not sent, and says so.
 
         Where both differ, both are asked once more: rules may have changed between the two.
         """
@@ -85,9 +88,10 @@ class Probing:
     async def _probe(self, caller: Caller, answer: Answer) -> ProbedAnswer:
         chosen = _chosen(answer)
         directory = Directory(self._cell.resources, caller)
-        for tried in chosen:
-            self._check_sender(caller, directory, tried)
-        aims = [self._aim(answer.view, tried) for tried in chosen]
+        aims = [
+            self._aim(answer.view, tried) if self._may_send(caller, directory, tried) else _NOT_YOURS
+            for tried in chosen
+        ]
         results: list[ProbeResult | None] = [None if isinstance(aim, tuple) else _untried(aim) for aim in aims]
         hosts = {aim[0] for aim in aims if isinstance(aim, tuple)}
         for host in hosts:
@@ -100,33 +104,28 @@ class Probing:
         probed = (Probed(tried, result) for tried, result in zip(chosen, results, strict=True) if result is not None)
         return ProbedAnswer(answer, tuple(probed), len(answer.reach.tried) - len(chosen))
 
-    def _check_sender(self, caller: Caller, directory: Directory, tried: Tried) -> None:
-        """Whose packet it would be: an interface of the caller's, or for administrators also the world outside."""
+    def _may_send(self, caller: Caller, directory: Directory, tried: Tried) -> bool:
+        """From interfaces of the caller's own, and for administrators also from outside."""
         if tried.sender is None:
-            allowed = caller.account.is_admin
-        else:
-            interface = self._cell.resources.interfaces.get(tried.sender)
-            allowed = interface is None or directory.sees_account(interface.account)
-        if not allowed:
-            raise ParametersConflict("Packets are sent for you only from interfaces of your own.")
+            return caller.account.is_admin
+        interface = self._cell.resources.interfaces.get(tried.sender)
+        return interface is None or directory.sees_account(interface.account)
 
     def _aim(self, view: HostView, tried: Tried) -> tuple[HostId, ProbePacket] | str:
         """Which host is to send it to whom, or why nobody can."""
-        resources = self._cell.resources
+        interfaces = self._cell.resources.interfaces
         receiver = _receiver(view, tried)
         if receiver is None:
             return f"{tried.packet.destination} is no interface's address: nobody could see it arrive"
-        there = resources.interfaces.get(receiver)
-        if there is None:
-            return "the receiver is imagined: its group has no member that could"
-        if tried.sender is None:
-            return there.host, ProbePacket(tried.packet, None, receiver)
-        here = resources.interfaces.get(tried.sender)
-        if here is None:
-            return "the sender is imagined: its group has no member that could"
-        if here.host != there.host:
+        there = interfaces.get(receiver)
+        here = interfaces.get(tried.sender) if tried.sender is not None else None
+        if there is None or (here is None and tried.sender is not None):
+            return f"the {'receiver' if there is None else 'sender'} is imagined: its group has no member that could"
+        if here is None and there.device is not None:
+            return f"whoever forwards to {there.device} is not ours to send as"
+        if here is not None and here.host != there.host:
             return "sender and receiver are on different hosts"
-        return here.host, ProbePacket(tried.packet, tried.sender, receiver)
+        return there.host, ProbePacket(tried.packet, tried.sender, receiver)
 
 
 def _chosen(answer: Answer) -> list[Tried]:
@@ -151,7 +150,8 @@ def _receiver(view: HostView, tried: Tried) -> NetworkInterfaceId | None:
     public = [
         one.id
         for one in view.interfaces.values()
-        if one.public == address or (one.public6 and address.version == 6 and address in one.addresses)
+        if one.public == address
+        or (address in one.addresses and ((one.public6 and address.version == 6) or one.device is not None))
     ]
     return next(iter([*own, *public]), None)
 

@@ -22,7 +22,7 @@ from stockade.model.vpc import Subnet, Vpc
 from stockade.service.addresses import Addresses
 from stockade.service.budgets import Planned
 from stockade.service.caller import Caller
-from stockade.service.cell import Cell, Decision
+from stockade.service.cell import Cell, Decision, Quotas
 from stockade.service.default_groups import default_group
 from stockade.service.ipv6 import association_id, checked_block, free_block, opened_egress
 from stockade.service.numbers import NETWORK, RULE
@@ -52,6 +52,11 @@ class Vpcs:
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
         self._addresses = Addresses(lambda: cell.resources)
+
+    @property
+    def quotas(self) -> Quotas:
+        """Those of every account here."""
+        return self._cell.settings.quotas
 
     async def describe(self, caller: Caller, ids: Sequence[str] = ()) -> list[Vpc]:
         """The caller's VPCs of its region; a classic account has none. Raises VpcNotFound, IdMalformed."""

@@ -9,6 +9,7 @@ ENFORCING = Health(
     "kernel",
     audit={"audits": 9, "compared": 40, "drift": 3, "repaired": 2, "failure": None},
     allowances={"eni-00000001": (120, 7)},
+    link_local_exceeded={"eni-00000001": 5},
 )
 
 
@@ -23,6 +24,7 @@ def test_metrics_count_drift_and_allowances_by_interface() -> None:
     assert "stockade_drift_repaired_total 2" in text
     assert 'stockade_conntrack_allowance_available{interface="eni-00000001"} 120' in text
     assert 'stockade_conntrack_allowance_exceeded_total{interface="eni-00000001"} 7' in text
+    assert 'stockade_linklocal_allowance_exceeded_total{interface="eni-00000001"} 5' in text
 
 
 def test_health_says_why_a_host_is_degraded() -> None:

@@ -1,6 +1,8 @@
 """What is counted from above is never less than what the compiler builds, and closing never costs."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from stockade.policy.membership import read_membership
 
 CHANCE = st.randoms(use_true_random=False)
 INLINE = (0, 1, 4)
+BPF = Path(__file__).parents[3] / "bpf"
 
 
 def counted(view: HostView, inline: int, closely: bool) -> Cost:
@@ -71,3 +74,14 @@ def test_the_first_table_without_room_is_named() -> None:
     short = shortage(Cost(intervals=6, prefixes=7), capacity.room())
     assert short == ("intervals", 6, 5)
     assert KERNEL.room().policies == 4095
+
+
+def test_the_tables_are_those_of_the_kernel_programs() -> None:
+    sources = [(BPF / name).read_text() for name in ("types.h", "maps.h")]
+    sizes = dict(re.findall(r"#define (MAX_\w+)\s+(\d+)", sources[0]))
+    found = dict(re.findall(r"^MAP\((\w+), .*, (\w+), \w+\);", sources[1], flags=re.MULTILINE))
+    entries = {table: int(sizes.get(found[table], found[table])) for table in Cost._fields}
+    # The first entry of what is found by its number is never given out.
+    numbered = {"policies", "rules", "endpoints"}
+    assert KERNEL.tables._asdict() == {table: size - (table in numbered) for table, size in entries.items()}
+    assert int(re.findall(r"#define INLINE_INTERVALS (\d+)", sources[0])[0]) == KERNEL.inline

@@ -2,13 +2,22 @@
 
 from ipaddress import ip_network
 
-from scenarios.worlds import group, group_id, instance, parse_rule, world
+import pytest
+
+from scenarios.worlds import group, group_id, instance, list_id, parse_rule, prefix_list, world
 from stockade.model.ports import ICMP, ICMPV6, TCP, UDP
 from stockade.model.rule import Rule
 from stockade.policy.entries import ANY_PROTOCOL, CLASS_BIT, Identity, Interval, RuleSet
 from stockade.policy.rule_sets import build_rule_set, cover_ports
 
-WORLD = world(group("web"), group("app"), instance("web"), instance("app"))
+WORLD = world(
+    group("web"),
+    group("app"),
+    instance("web"),
+    instance("app"),
+    prefix_list("offices", "10.0.0.0/8", "10.1.0.0/16"),
+    prefix_list("everybody", "0.0.0.0/0"),
+)
 WEB, APP = Identity(11), Identity(22)
 MEMBERS = {group_id(WORLD, "web"): frozenset({WEB}), group_id(WORLD, "app"): frozenset({APP})}
 GRE = 47
@@ -19,7 +28,8 @@ def rules(*texts: str) -> list[Rule]:
 
 
 def built(*texts: str) -> RuleSet:
-    return build_rule_set(rules(*texts), MEMBERS)
+    lists = {list_id(WORLD, each.name): each.cidrs for each in WORLD.prefix_lists}
+    return build_rule_set(rules(*texts), MEMBERS, lists)
 
 
 def test_the_lowest_numbered_rule_is_on_top() -> None:
@@ -115,3 +125,34 @@ def test_a_set_is_named_by_its_content() -> None:
         built().id,
     }
     assert len(names) == 8
+
+
+def test_a_prefix_list_is_its_blocks() -> None:
+    assert built("tcp/22 from pl:offices").ingress.intervals == built("tcp/22 from 10.0.0.0/8").ingress.intervals
+    assert set(built("tcp/22 from pl:offices").ingress.prefixes) == set(map(ip_network, ("10.0.0.0/8", "10.1.0.0/16")))
+
+
+def test_a_prefix_list_that_is_not_known_matches_nothing() -> None:
+    assert built("tcp/22 from pl:vanished").ingress.prefixes == {}
+
+
+@pytest.mark.parametrize(
+    ("texts", "protocols"),
+    [
+        (["all from 0.0.0.0/0"], {(4, TCP), (4, UDP)}),
+        (["all from ::/0", "udp/0-65535 from 0.0.0.0/0"], {(6, TCP), (6, UDP), (4, UDP)}),
+        (["all from pl:everybody"], {(4, TCP), (4, UDP)}),
+        (["tcp/0-65535 from 0.0.0.0/0", "tcp/22 from 0.0.0.0/0"], {(4, TCP)}),
+        (["tcp/0-9999 from 0.0.0.0/0", "tcp/10000-65535 from 0.0.0.0/0"], set()),
+        (["all from 0.0.0.0/1", "all from 128.0.0.0/1"], set()),
+        (["all from web", "icmp from 0.0.0.0/0", "47 from 0.0.0.0/0"], set()),
+    ],
+)
+def test_one_rule_must_open_every_port_to_everybody(texts: list[str], protocols: set[tuple[int, int]]) -> None:
+    assert built(*texts).ingress.all_ports == protocols
+    assert built(*texts).egress.all_ports == frozenset()
+
+
+def test_every_port_by_one_rule_or_by_two_are_two_sets() -> None:
+    one, two = "tcp/0-65535 from 0.0.0.0/0", ["tcp/0-99 from 0.0.0.0/0", "tcp/100-65535 from 0.0.0.0/0"]
+    assert built(one).id != built(*two).id

@@ -11,6 +11,7 @@ from stockade.api.aws.wire.faults import Fault
 from stockade.model import errors, ports
 
 _PORTS = "TCP/UDP"
+_MOST_NAMED = 10
 _KINDS = {
     "i": ("InvalidInstanceID.Malformed", 'Invalid id: "{}"'),
     "ami": ("InvalidAMIID.Malformed", 'Invalid id: "{}" (expecting "ami-...")'),
@@ -142,7 +143,8 @@ def _group_reserved(error: errors.GroupReserved) -> Fault:
 
 def _group_in_use(error: errors.GroupInUse) -> Fault:
     if not error.classic:
-        return Fault("DependencyViolation", f"resource {error.group} has a dependent object")
+        by = ", ".join((*error.interfaces, *error.groups)[:_MOST_NAMED])
+        return Fault("DependencyViolation", f"resource {error.group} has a dependent object: {by}")
     if error.interfaces:
         return Fault("InvalidGroup.InUse", f"There are active instances using security group '{error.name}'")
     by = ", ".join(error.groups)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stockade.api.aws.actions import (  # noqa: F401 - importing a module registers its actions
+    absent,
+    attributes,
     identity,
     images,
     instances,

@@ -11,7 +11,7 @@ from stockade.api.native.answers import AnswerRoutes, refused
 from stockade.api.native.app import NativeServices
 from stockade.api.native.callers import body_of, object_of, text_of
 from stockade.model.addresses import Address
-from stockade.model.errors import StockadeError
+from stockade.model.errors import ResourceNotFound, StockadeError
 from stockade.model.network_interface import NetworkInterface
 from stockade.service.call import calling
 from stockade.service.caller import Caller
@@ -77,8 +77,12 @@ class AttachmentRoutes:
     async def _detach(self, caller: Caller, target: str) -> Response:
         if not target:
             raise Fault("MissingParameter", "The request must contain the parameter target")
-        with calling() as call:
-            gone = await self._services.devices.detach_device(caller, target)
+        try:
+            with calling() as call:
+                gone = await self._services.devices.detach_device(caller, target)
+        except ResourceNotFound:
+            why = f"Value ({target}) for parameter target is invalid. No attached device is called that."
+            raise Fault("InvalidParameterValue", why) from None
         return JSONResponse({"schema": 1, **self._shown(gone), "enforced": not call.lagging})
 
     def _shown(self, one: NetworkInterface) -> dict[str, Any]:

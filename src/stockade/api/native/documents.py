@@ -151,7 +151,9 @@ class Documents:
         own = [
             one.id
             for one in answer.view.interfaces.values()
-            if one.public == address or (sender is not None and sender.vpc == one.vpc and address in one.addresses)
+            if one.public == address
+            or (address in one.addresses and (one.public6 if sender is None else sender.vpc == one.vpc))
+            or (address in one.addresses and one.device is not None)
         ]
         known = self.interface(answer.view, own[0]) if own else {}
         return known | {"address": str(address)}

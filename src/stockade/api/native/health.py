@@ -16,6 +16,7 @@ class Health:
     `audit`: what enforces against what was applied (audits, compared, drift, repaired, failure).
     `allowances`: by interface, tracked flows it may still open and packets dropped for want of more.
     `devices`: adopted ones that are policed; `impaired`: by interface, why its device is not.
+    `link_local_exceeded`: by interface, packets to names and time that were beyond its allowance.
     """
 
     status: str
@@ -35,6 +36,7 @@ class Health:
     failure: str | None = None
     devices: int = 0
     impaired: Mapping[str, str] = field(default_factory=dict)
+    link_local_exceeded: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_ready(self) -> bool:

@@ -59,3 +59,7 @@ def _allowances(health: Health) -> Iterator[str]:
     yield "# TYPE stockade_conntrack_allowance_exceeded_total counter"
     for interface, (_, exceeded) in sorted(health.allowances.items()):
         yield f'stockade_conntrack_allowance_exceeded_total{{interface="{interface}"}} {exceeded}'
+    yield "# HELP stockade_linklocal_allowance_exceeded_total Packets to names and time beyond 1,024 a second."
+    yield "# TYPE stockade_linklocal_allowance_exceeded_total counter"
+    for interface, packets in sorted(health.link_local_exceeded.items()):
+        yield f'stockade_linklocal_allowance_exceeded_total{{interface="{interface}"}} {packets}'

@@ -90,7 +90,9 @@ def _hop_lines(hop: dict[str, Any], answer: dict[str, Any], unicode: bool) -> li
     interface = hop["interface"] or {}
     who = interface.get("name") or interface.get("address") or ""
     if hop["gate"] not in ("egress", "ingress"):
-        said = "a service of the host, no rule asked" if hop["passed"] else _plain_reason(hop["reason"])
+        said = _plain_reason(hop["reason"]) if not hop["passed"] else "a service of the host, no rule asked"
+        if hop["passed"] and interface.get("device"):
+            said = f"left to whoever forwards for {interface['device']}"
         return [f"  {mark} {said}"]
     head = f"  {mark} {'leaves' if hop['gate'] == 'egress' else 'enters'} {who}"
     if hop.get("hidden"):

@@ -105,6 +105,7 @@ class Control:
             failure=status.failure,
             devices=status.devices,
             impaired=status.impaired,
+            link_local_exceeded=status.link_local_exceeded,
         )
 
     async def close(self) -> None:

@@ -55,10 +55,6 @@ class Filter:
         about = turned(reading, None) if reading.kind is Kind.ERROR else reading
         if about is None or about.kind is Kind.ALONE or asks_anew(reading):
             return None
-        if not self.incoming and reading.kind is Kind.ERROR and about.packet.source != reading.packet.source:
-            about = turned(reading, None)
-        if about is None:
-            return None
         key = flow_key(about, about.packet, self.endpoint.id)
         flow = self.passage.conntrack.find(key)
         if flow is None or flow.end_of(self.endpoint.id) is None:

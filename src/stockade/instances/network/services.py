@@ -7,7 +7,7 @@ closes this with the agent. The services namespace and its links are made by who
 import errno
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
@@ -165,14 +165,15 @@ class Services:
         return self._names.private(private)
 
     @property
-    def exceeded(self) -> Mapping[NetworkInterfaceId, int]:
-        """Packets to names and time that were beyond the interface's allowance, so far."""
-        found: Counter[NetworkInterfaceId] = Counter()
-        for source, packets in self._allowance.exceeded.items():
-            interface = self._interface_of(source)
-            if interface is not None:
-                found[interface.id] += packets
-        return found
+    def exceeded(self) -> Counter[NetworkInterfaceId]:
+        """Packets to names and time beyond the allowance so far, of each interface of now that sent such."""
+        beyond = self._allowance.exceeded
+        if not beyond:
+            return Counter()
+        now = {interface: self._service_address(interface) for interface in self._view.interfaces}
+        return Counter(
+            {name: beyond[source] for name, source in now.items() if source is not None and source in beyond}
+        )
 
     def subject_of(self, source: IPv4Address) -> Subject | None:
         """Whose metadata this service source may see."""

@@ -11,7 +11,8 @@ from stockade.model.flow import DropReason, Gate, Hop, Packet, Verdict
 from stockade.model.host_view import HostView, ViewGroup, ViewInterface
 from stockade.model.ids import NetworkInterfaceId
 from stockade.model.rule import Direction, GroupPeer, Rule
-from stockade.policy.evaluate import Party, covers_traffic, evaluate, receiving_party, speaks_of, way_of
+from stockade.policy.evaluate import Party, covers_traffic, receiving_party, speaks_of, way_of
+from stockade.policy.questions.forwarding import forwarded_party, judged
 
 NEAREST = 5
 
@@ -52,18 +53,24 @@ class Explanation:
 
 
 def explain(view: HostView, packet: Packet, sender: NetworkInterfaceId | None) -> Explanation:
-    """As evaluate, with reasons. `sender` None: the packet comes from outside."""
-    verdict = evaluate(view, packet, sender)
+    """As evaluate, with reasons, of attached devices too. `sender` None: the packet comes from outside."""
+    verdict = judged(view, packet, sender)
     own = None if sender is None else view.interfaces[sender]
     return Explanation(verdict, tuple(_answer(view, packet, own, hop) for hop in verdict.hops if _asked_rules(hop)))
 
 
 def _asked_rules(hop: Hop) -> bool:
-    return hop.gate in (Gate.EGRESS, Gate.INGRESS) and hop.reason is not DropReason.INVALID_STATE
+    return hop.gate in (Gate.EGRESS, Gate.INGRESS) and hop.reason not in (
+        DropReason.INVALID_STATE,
+        DropReason.MULTICAST,
+    )
 
 
 def _answer(view: HostView, packet: Packet, sender: ViewInterface | None, hop: Hop) -> GateAnswer:
-    if hop.gate is Gate.EGRESS and sender is not None:
+    at = view.interfaces[hop.interface] if hop.interface is not None else None
+    if hop.gate is Gate.INGRESS and at is not None and at.device is not None:
+        owner, peer, direction = at, forwarded_party(view, packet, at), Direction.INGRESS
+    elif hop.gate is Gate.EGRESS and sender is not None:
         owner, peer, direction = sender, receiving_party(view, packet, sender), Direction.EGRESS
     else:
         way = way_of(view, packet, sender)

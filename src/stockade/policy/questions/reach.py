@@ -9,14 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from stockade.model import ports
 from stockade.model.addresses import Address, Cidr, covers
 from stockade.model.flow import Packet
 from stockade.model.host_view import HostView, ViewInterface
 from stockade.model.ids import NetworkInterfaceId
 from stockade.model.rule import Direction, Rule
 from stockade.model.traffic import Traffic
-from stockade.policy.evaluate import blocks_of, evaluate, rules_of
+from stockade.policy.evaluate import blocks_of, rules_of
 from stockade.policy.questions.explain import Explanation, explain
+from stockade.policy.questions.forwarding import judged
 from stockade.policy.questions.samples import address_samples, traffic_samples
 
 
@@ -108,7 +110,15 @@ class Reachability:
                 own = self._view.interfaces[side.interface]
                 addresses = (*(_first(own, version) for version in (4, 6)), own.public)
                 covering = tuple(frozenset(b for b in blocks if a is not None and covers(b, a)) for a in addresses)
-                kind = (own.vpc, own.classic, frozenset(own.groups), own.public is None, own.public6, covering)
+                kind = (
+                    own.vpc,
+                    own.classic,
+                    frozenset(own.groups),
+                    own.public is None,
+                    own.public6,
+                    own.device is None,
+                    covering,
+                )
                 seen[kind] += 1
                 if seen[kind] > ALIKE:
                     continue
@@ -128,7 +138,7 @@ class Reachability:
         receiver = self._view.interfaces[destination.interface] if isinstance(destination, At) else None
         rules = self._asked(sender, receiver)
         blocks = [block for rule in rules for block in blocks_of(self._view, rule)]
-        version = _version(source, destination, sender, receiver)
+        version = _version(source, destination, sender, receiver, traffic)
         stretches = list(traffic_samples(traffic, rules, version))
         for from_address in self._source_addresses(source, sender, blocks, version):
             for to_address in self._destination_addresses(destination, sender, receiver, blocks, version):
@@ -137,7 +147,7 @@ class Reachability:
                 for stretch in stretches:
                     packet = Packet(from_address, to_address, stretch.protocol, stretch.low)
                     own = None if sender is None else sender.id
-                    yield Tried(packet, own, stretch, evaluate(self._concerned(packet, own), packet, own).passed)
+                    yield Tried(packet, own, stretch, judged(self._concerned(packet, own), packet, own).passed)
 
     def _asked(self, sender: ViewInterface | None, receiver: ViewInterface | None) -> tuple[Rule, ...]:
         """The rules that may be asked about any of these packets."""
@@ -193,10 +203,23 @@ def _first(interface: ViewInterface, version: int) -> Address | None:
     return next((address for address in interface.addresses if address.version == version), None)
 
 
-def _version(source: Side, destination: Side, sender: ViewInterface | None, receiver: ViewInterface | None) -> int:
-    """The version of IP that the question names, else the first that both sides have."""
+def _version(
+    source: Side,
+    destination: Side,
+    sender: ViewInterface | None,
+    receiver: ViewInterface | None,
+    traffic: Traffic,
+) -> int:
+    """The version of IP that the question names, else the one ICMP is of, else the first that both sides have."""
     for side in (source, destination):
         named = side.block.network_address if isinstance(side, Outside) else side.address
         if named is not None:
             return named.version
-    return 4 if all(each is None or _first(each, 4) is not None for each in (sender, receiver)) else 6
+    both = [
+        version
+        for version in (4, 6)
+        if all(each is None or _first(each, version) is not None for each in (sender, receiver))
+    ]
+    if traffic.protocol == ports.ICMPV6 and 6 in both:
+        return 6
+    return both[0] if both else 6
