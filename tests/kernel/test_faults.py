@@ -21,7 +21,7 @@ from scenarios.worlds import group, instance, view, world
 from stockade.datapath.contract import ApplyFailed, DeviceName
 from stockade.datapath.ebpf import syscall
 from stockade.datapath.ebpf.attach import ENDPOINT
-from stockade.linux import links
+from stockade.linux import links, traffic_control
 from stockade.linux.netlink import Netlink
 from stockade.model.tracking import ConnectionTracking
 from stockade.policy.compile import compile_host
@@ -287,3 +287,70 @@ def test_an_audit_of_many_entries_is_done_a_little_at_a_time(host: EbpfHost) -> 
     assert longest < 0.1
     spoil(host, "addresses")
     assert [line for _ in range(20) for line in host.datapath.audit().drift] != []
+
+
+# ── attaching ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class RefusingNetlink:
+    """Counts what is asked of routing netlink, and refuses the one request of that number, from 1. 0: none."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fail_at, self.asked = 0, 0
+        real = Netlink.request
+
+        def request(route: Netlink, kind: int, flags: int, payload: bytes) -> list[tuple[int, bytes]]:
+            self.asked += 1
+            if self.asked == self.fail_at:
+                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+            return real(route, kind, flags, payload)
+
+        monkeypatch.setattr(Netlink, "request", request)
+
+    def at(self, number: int) -> None:
+        self.fail_at, self.asked = number, 0
+
+
+def hooks_of(host: EbpfHost, device: str) -> list[str]:
+    """The programs at a device, by name."""
+    with Netlink(host.netns) as route:
+        index = links.index_of(route, device)
+        return [
+            each.name
+            for hook in (traffic_control.INGRESS, traffic_control.EGRESS)
+            for each in traffic_control.list_filters(route, index, hook)
+        ]
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_whatever_netlink_refuses_a_device_is_policed_or_not_ours(
+    host: EbpfHost, monkeypatch: pytest.MonkeyPatch, adopted: bool
+) -> None:
+    """One of ours drops all until it is attached; one of somebody else's is as it was."""
+    policy = CHANGES["growth"][0]
+    (name,) = policy.endpoints
+    policy = replace(policy, endpoints={name: replace(policy.endpoints[name], filtered=adopted)})
+    host.datapath.apply(policy)
+    refusing = RefusingNetlink(monkeypatch)
+    number, succeeded = 0, False
+    while not succeeded:
+        number += 1
+        device = DeviceName(f"t{number}")
+        with Netlink(host.netns) as route:
+            refusing.at(0)
+            links.create_veth(route, device, f"p{number}")
+        refusing.at(number)
+        try:
+            host.datapath.attach(name, device)
+            succeeded = refusing.asked < number
+        except OSError as err:
+            assert err.errno == errno.ENOBUFS
+        refusing.at(0)
+        if adopted and not succeeded and not host.datapath.endpoint_alive(name):
+            assert hooks_of(host, device) == []
+        host.datapath.attach(name, device)
+        assert sorted(hooks_of(host, device)) == ["from_endpoint", "to_endpoint"]
+        assert host.datapath.endpoint_alive(name)
+        assert host.datapath.observe() == policy
+        host.datapath.detach(name)
+    assert number > 4
