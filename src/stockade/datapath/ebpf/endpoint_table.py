@@ -123,7 +123,7 @@ class EndpointTable:
         slot = self._slots.get(endpoint.id) or self._take(endpoint.id)
         old, slot.endpoint = slot.endpoint, endpoint
         try:
-            if old is None or _place_of(old) != _place_of(endpoint):
+            if old is None or not _same_place(old, endpoint):
                 self._move(slot, old, endpoint)
         except OSError:
             # Neither what it was nor what it is to be, and closed: whoever places it next writes all of it.
@@ -140,18 +140,21 @@ class EndpointTable:
         """
         before = slot.record
         epoch = before.epoch
-        if old is None or before.policy != policy or _asked_of_flows(old) != _asked_of_flows(new):
+        if old is None or before.policy != policy or not _same_to_flows(old, new):
             epoch = _after(epoch)
         one, two, three, four = (epoch if now else then for now, then in zip(opened, before.opened, strict=True))
         cut = epoch if old is not None and old.cuts != new.cuts else before.cut
         slot.record = replace(
             before, policy=policy, epoch=epoch, opened=(one, two, three, four), cut=cut, tracking=new.tracking
         )
-        for place, ticks in enumerate(layout.timers(new.tracking)):
-            self._records.store32(slot.number, layout.TIMERS_AT + 4 * place, ticks)
-        for place, number in enumerate(slot.record.opened):
-            self._records.store32(slot.number, layout.OPENED_AT + 4 * place, number)
-        self._records.store32(slot.number, layout.CUT_AT, cut)
+        if before.tracking != new.tracking:
+            for place, ticks in enumerate(layout.timers(new.tracking)):
+                self._records.store32(slot.number, layout.TIMERS_AT + 4 * place, ticks)
+        for place, (number, then) in enumerate(zip(slot.record.opened, before.opened, strict=True)):
+            if number != then:
+                self._records.store32(slot.number, layout.OPENED_AT + 4 * place, number)
+        if cut != before.cut:
+            self._records.store32(slot.number, layout.CUT_AT, cut)
         (both,) = struct.unpack("=Q", struct.pack("=II", policy, epoch))
         self._records.store64(slot.number, layout.POLICY_AT, both)
 
@@ -416,24 +419,27 @@ def in_order(
     return tuple(sorted(addresses, key=lambda each: (each.version, each not in firsts, int(each))))
 
 
-def _place_of(endpoint: Endpoint) -> Endpoint:
-    """All of it but what is changed without a packet noticing. Which address comes first matters, not the others'
-    order: that is not kept.
+def _same_place(old: Endpoint, new: Endpoint) -> bool:
+    """Whether they differ at most in what is changed without a packet noticing. Which address comes first matters,
+    not the order of the others: that is not kept.
     """
-    return replace(
-        endpoint,
-        identity=Identity(0),
-        rule_set=RuleSetId(0),
-        tracking=layout.NO_TIMERS,
-        cuts=0,
-        addresses=in_order(endpoint.addresses, *primaries(endpoint)),
+    return (
+        (old.addresses == new.addresses or _ordered(old) == _ordered(new))
+        and (old.vpc, old.mac, old.public, old.resolver) == (new.vpc, new.mac, new.public, new.resolver)
+        and (old.source_dest_check, old.classic, old.filtered, old.public6)
+        == (new.source_dest_check, new.classic, new.filtered, new.public6)
     )
 
 
-def _asked_of_flows(endpoint: Endpoint) -> tuple[object, ...]:
-    """What makes the endpoint's live flows ask again when it changes, beside its rules."""
-    addresses = frozenset(endpoint.addresses)
-    return endpoint.tracking, endpoint.cuts, addresses, endpoint.public, endpoint.source_dest_check
+def _same_to_flows(old: Endpoint, new: Endpoint) -> bool:
+    """Whether live flows have nothing to ask again, as far as it is not their rules."""
+    return (old.tracking, old.cuts, old.public) == (new.tracking, new.cuts, new.public) and (
+        old.addresses == new.addresses or set(old.addresses) == set(new.addresses)
+    )
+
+
+def _ordered(endpoint: Endpoint) -> tuple[Address, ...]:
+    return in_order(endpoint.addresses, *primaries(endpoint))
 
 
 def _open_now(record: EndpointRecord) -> tuple[bool, ...]:
