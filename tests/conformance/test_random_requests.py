@@ -13,6 +13,7 @@ from stockade.api.aws.request import HttpRequest
 from stockade.api.aws.wire.service_model import ListOf, Scalar, ServiceModel, Structure
 from stockade.model import keys
 from stockade.model.account import Account, Platform
+from stockade.service.call import calling
 from stockade.service.caller import Caller
 from stockade.service.instances import LaunchRequest
 
@@ -35,7 +36,7 @@ WORDS = [
     ),
     *("security-group", "prefix-list", "instance", "vpc", "us-east-1a", "use1-az1", "subnet-", "pl-00000000"),
 ]
-REQUESTS = 1_000
+REQUESTS = 2_500
 
 
 class Requests:
@@ -119,10 +120,11 @@ async def test_every_request_is_answered_and_an_error_changes_nothing(platform: 
     world = await World.open(auth=AuthRules(anyone=lambda: whom[0]))
     whom.append((await world.services.accounts.create("mary", platform=platform)).account)
     caller = Caller(whom[0], "us-east-1")
-    for family in (4, 6):
-        await world.services.prefix_lists.create(caller, "office", family, 5)
-    for count in (1, 2):
-        await world.services.instances.run(caller, LaunchRequest("ami-eca54085", max_count=count))
+    with calling(wait_s=0):
+        for family in (4, 6):
+            await world.services.prefix_lists.create(caller, "office", family, 5)
+        for count in (1, 2):
+            await world.services.instances.run(caller, LaunchRequest("ami-eca54085", max_count=count))
     chance = Random(20)
     requests = Requests(chance, world)
     codes: dict[str, int] = {}
