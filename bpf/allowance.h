@@ -134,40 +134,49 @@ inlined void track(struct flow *flow, __u32 flags)
 	}
 }
 
+/* Tracked flows go while they are half-open, or over; untracked ones always. */
+inlined int is_expendable(const struct flow *flow, __u32 slot, __u32 kind, __u8 protocol)
+{
+	__u32 settled = protocol == IPPROTO_TCP ? FLOW_ESTABLISHED : FLOW_REPLIED;
+	__u32 over = FLOW_FIN_SENT | FLOW_FIN_REPLIED;
+
+	if (flow->initiator != slot && flow->responder != slot)
+		return 0;
+	if (kind == TRACKED)
+		return !(flow->flags & settled) || flow->flags & FLOW_RESET || (flow->flags & over) == over ||
+		       !is_live(flow, ticks_now());
+	return flow->flags & (flow->initiator == slot ? FLOW_EGRESS_UNTRACKED : FLOW_INGRESS_UNTRACKED);
+}
+
+inlined int forget_candidate(struct candidate *candidate, __u32 slot, __u32 kind)
+{
+	__u8 protocol =
+		candidate->family == V4 ? ((struct flow_key *)&candidate->key)->scope : candidate->key.scope;
+	struct flow *flow = find_flow(candidate->family & 1, protocol, &candidate->key);
+
+	if (!flow || !is_expendable(flow, slot, kind, protocol))
+		return 0;
+	forget_flow(candidate->family & 1, protocol, &candidate->key, flow);
+	return 1;
+}
+
 /* One flow of this endpoint less, of those noted as candidates; 0: none was to be had. */
 separate int make_room(__u32 slot, __u32 kind)
 {
 	struct usage *usage = bpf_map_lookup_elem(&usages, &slot);
-	__u32 now = ticks_now();
 	int tries;
 
 	if (!usage)
 		return 0;
 	for (tries = 0; tries < 8; tries++) {
-		__u32 place = __sync_fetch_and_add(&usage->next[kind & 1], 1) % CANDIDATES;
+		/* The oldest, where the next one will be noted; what cannot go is passed by for good. */
+		__u32 place = usage->next[kind & 1] % CANDIDATES;
 		struct candidate_key at = {.slot = slot, .place = (kind & 1) * CANDIDATES + place};
 		struct candidate *candidate = bpf_map_lookup_elem(&candidates, &at);
-		struct flow *flow;
-		int expendable, mine;
-		__u8 protocol;
 
-		if (!candidate)
-			continue;
-		protocol = candidate->family == V4 ? ((struct flow_key *)&candidate->key)->scope
-						   : candidate->key.scope;
-		flow = find_flow(candidate->family & 1, protocol, &candidate->key);
-		if (!flow)
-			continue;
-		mine = flow->initiator == slot || flow->responder == slot;
-		if (kind == TRACKED)
-			expendable = !(flow->flags & FLOW_REPLIED) || !is_live(flow, now);
-		else
-			expendable = flow->initiator == slot ? flow->flags & FLOW_EGRESS_UNTRACKED
-							     : flow->flags & FLOW_INGRESS_UNTRACKED;
-		if (mine && expendable) {
-			forget_flow(candidate->family & 1, protocol, &candidate->key, flow);
+		if (candidate && forget_candidate(candidate, slot, kind))
 			return 1;
-		}
+		__sync_fetch_and_add(&usage->next[kind & 1], 1);
 	}
 	return 0;
 }

@@ -39,6 +39,7 @@ from stockade.service.images import Images
 from stockade.service.instances import Instances
 from stockade.service.key_pairs import KeyPairs
 from stockade.service.membership import Interfaces
+from stockade.service.networks import Networks
 from stockade.service.prefix_lists import PrefixLists
 from stockade.service.probing import Probing
 from stockade.service.rule_edits import RuleEdits
@@ -68,6 +69,7 @@ def services_of(cell: Cell) -> Services:
         key_pairs=KeyPairs(cell),
         tags=Tags(cell),
         vpcs=Vpcs(cell),
+        networks=Networks(cell),
         interfaces=Interfaces(cell),
         prefix_lists=PrefixLists(cell),
     )

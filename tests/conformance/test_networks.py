@@ -222,3 +222,31 @@ class TestInterfaces:
         assert code_of(ec2.run_instances, **both, SecurityGroupIds=[web]) == "InvalidParameterCombination"
         unknown = both | {"NetworkInterfaces": [spelled | {"Description": "x"}]}
         assert code_of(ec2.run_instances, **unknown) == "UnsupportedOperation"
+
+
+class TestNetworksOfOnesOwn:
+    def test_a_life(self, ec2: Any) -> None:
+        tagged = [{"ResourceType": "vpc", "Tags": [{"Key": "Name", "Value": "mine"}]}]
+        asked = {"CidrBlock": "10.1.0.0/16", "AmazonProvidedIpv6CidrBlock": True, "TagSpecifications": tagged}
+        made = ec2.create_vpc(**asked)["Vpc"]
+        vpc = made["VpcId"]
+        assert (made["IsDefault"], made["Tags"]) == (False, [{"Key": "Name", "Value": "mine"}])
+        block = made["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("/56", "/64")
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/24", Ipv6CidrBlock=block)["Subnet"]
+        assert (subnet["AvailableIpAddressCount"], subnet["MapPublicIpOnLaunch"]) == (251, False)
+        by_zone = ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.1.0/24", AvailabilityZoneId="use1-az3")["Subnet"]
+        assert by_zone["AvailabilityZone"] == "us-east-1c"
+        side = ec2.create_security_group(GroupName="web", Description="d", VpcId=vpc)["GroupId"]
+        mine = {"ImageId": MICRO, "MinCount": 1, "MaxCount": 1}
+        wrong = code_of(ec2.run_instances, **mine, SecurityGroupIds=[side])
+        assert wrong == "InvalidGroup.NotFound"
+        instance = launched(ec2, SubnetId=subnet["SubnetId"], SecurityGroupIds=[side])
+        assert (instance["VpcId"], "PublicIpAddress" in instance) == (vpc, False)
+        assert instance["Ipv6Address"].startswith("fd5c:ec2:")
+        assert code_of(ec2.delete_subnet, SubnetId=subnet["SubnetId"]) == "DependencyViolation"
+        assert code_of(ec2.delete_vpc, VpcId=vpc) == "DependencyViolation"
+        assert code_of(ec2.create_subnet, VpcId=vpc, CidrBlock="10.1.0.0/25") == "InvalidSubnet.Conflict"
+        assert code_of(ec2.create_vpc, CidrBlock="10.0.0.0/8") == "InvalidParameterValue"
+        empty = ec2.create_vpc(CidrBlock="10.2.0.0/16")["Vpc"]["VpcId"]
+        ec2.delete_vpc(VpcId=empty)
+        assert code_of(ec2.describe_vpcs, VpcIds=[empty]) == "InvalidVpcID.NotFound"

@@ -4,7 +4,6 @@ A bridge in a host namespace stands for the datapath, and a metadata server for 
 """
 
 import asyncio
-import contextlib
 import os
 import shutil
 import socket
@@ -328,19 +327,14 @@ def test_without_a_limit_or_the_means_an_instance_writes_into_a_directory(
 
 
 def test_the_loop_device_of_a_disk_goes_with_its_instance(region: Region) -> None:
-    def loops() -> set[str]:
-        found = set()
-        for each in Path("/sys/class/block").glob("loop*/loop/backing_file"):
-            with contextlib.suppress(OSError):
-                found.add(each.read_text(encoding="utf-8").strip())
-        return found
-
-    disk = str(region.folder / "instances" / spec(1, "micro").id / "disk")
+    disk = region.folder / "instances" / spec(1, "micro").id / "disk"
     region.first_line(region.launch(1), 22)
-    assert disk in loops()
+    device = mounts.loop_over(disk)
+    assert device is not None
     region.driver.destroy(spec(1, "micro").id)
-    until(lambda: "" if any(disk in one for one in loops()) else "gone", bool)
-    assert not any(disk in one for one in loops())
+    assert mounts.loop_over(disk) is None
+    # Free at the least, and gone unless it was there from the start or is another's by now.
+    assert mounts.remove_loop(device) or Path("/sys/block", Path(device).name, "loop").exists()
 
 
 def test_an_instance_ends_in_less_than_its_grace(region: Region) -> None:

@@ -289,6 +289,27 @@ def test_an_image_is_mounted_and_its_loop_device_frees_itself(tmp_path: Path) ->
     assert not backing.exists() or str(packed) not in backing.read_text(encoding="utf-8")
 
 
+def test_a_loop_device_is_found_by_its_file_and_removed_once_it_is_free(tmp_path: Path) -> None:
+    disk, place = tmp_path / "disk", tmp_path / "place"
+    place.mkdir()
+    disk.write_bytes(bytes(4 << 20))
+    subprocess.run(["mkfs.ext4", "-q", str(disk)], check=True, capture_output=True)
+
+    def inside() -> tuple[str, str | None, bool]:
+        device = mounts.mount_image(disk, place, "ext4", writable=True)
+        (place / "file").touch()
+        found, removed = mounts.loop_over(disk), mounts.remove_loop(device)
+        assert mounts.unmount(str(place))
+        return device, found, removed
+
+    device, found, removed = namespaces.in_private_mounts(inside)
+    number = int(device.removeprefix("/dev/loop"))
+    from_the_start = number < int(Path("/sys/module/loop/parameters/max_loop").read_text(encoding="ascii"))
+    assert (found, removed) == (device, from_the_start)
+    assert mounts.loop_over(disk) is None
+    assert mounts.loop_over(tmp_path / "nosuch") is None
+
+
 def test_unmounting_what_is_not_mounted_says_so(tmp_path: Path) -> None:
     assert not mounts.unmount(str(tmp_path))
     assert not mounts.unmount(str(tmp_path / "nosuch"))

@@ -4,6 +4,7 @@ They happen in the mount namespace of the calling thread; namespaces.in_private_
 own, and then nothing mounted here is seen by anyone else.
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -26,7 +27,8 @@ _MOVE_MOUNT_F_EMPTY_PATH = 0x4
 _ATTR_RDONLY, _ATTR_IDMAP = 0x1, 0x00100000
 _ATTR = struct.Struct("=QQQQ")  # set, clear, propagation, descriptor of the user namespace
 
-_LOOP_CONFIGURE, _LOOP_CLR_FD, _LOOP_CTL_GET_FREE = 0x4C0A, 0x4C01, 0x4C82
+_LOOP_CONFIGURE, _LOOP_CLR_FD, _LOOP_CTL_REMOVE, _LOOP_CTL_GET_FREE = 0x4C0A, 0x4C01, 0x4C81, 0x4C82
+_GONE = (errno.ENOENT, errno.ENXIO, errno.ENODEV)
 _LOOP_MAJOR = 7
 _READ_ONLY, _AUTOCLEAR = 1, 4
 # device, inode, rdevice, offset, size limit, number, encryption (two), flags, file name, key name, key, init (two)
@@ -103,7 +105,12 @@ def _loop_device(image: Path, writable: bool) -> tuple[str, int]:
             device = f"/dev/loop{number}"
             if not os.path.exists(device):  # no udev in a container: the node is ours to make
                 os.mknod(device, stat.S_IFBLK | 0o660, os.makedev(_LOOP_MAJOR, number))
-            held = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                held = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+            except OSError as err:
+                if err.errno in _GONE:  # another process removed it between the two calls
+                    continue
+                raise
             try:
                 fcntl.ioctl(held, _LOOP_CONFIGURE, config)
             except OSError as err:
@@ -128,6 +135,39 @@ def detach_loop(device: str) -> None:
             raise
     finally:
         os.close(opened)
+
+
+def loop_over(image: Path) -> str | None:
+    """The loop device over this file; None when there is none."""
+    wanted = str(image)
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):  # freed meanwhile
+            if backing.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n") == wanted:
+                return f"/dev/{backing.parts[3]}"
+    return None
+
+
+def remove_loop(device: str) -> bool:
+    """Take a loop device that is free off the system, as if it had never been asked for. False while it is in use.
+
+    The few that every system starts with stay.
+    """
+    number = int(device.removeprefix("/dev/loop"))
+    try:
+        if number < int(Path("/sys/module/loop/parameters/max_loop").read_text(encoding="ascii")):
+            return True
+    except FileNotFoundError:
+        return True  # built in, and does not say
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(control, _LOOP_CTL_REMOVE, number)
+    except OSError as err:
+        return err.errno in _GONE
+    finally:
+        os.close(control)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(device)  # where no devtmpfs does it
+    return True
 
 
 def mount_idmapped(source: Path, target: Path, user_namespace: int, *, read_only: bool = True) -> None:

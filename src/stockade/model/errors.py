@@ -173,6 +173,25 @@ class BlockAssociated(Conflict):
 
 
 @dataclass(eq=False)
+class NetworkInUse(Conflict):
+    kind: str  # vpc or subnet
+    id: str
+    by: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class NetworkKept(Refused):
+    """The default VPC and its subnets are always there."""
+
+    id: str
+
+
+@dataclass(eq=False)
+class SubnetConflict(Conflict):
+    block: str
+
+
+@dataclass(eq=False)
 class AdminOnly(Refused):
     """Only the operator of this installation may do it."""
 

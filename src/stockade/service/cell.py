@@ -36,7 +36,8 @@ class Quotas:
     prefix_lists: int = 100
     prefix_list_entries: int = 1000
     prefix_list_versions: int = 1000
-    interfaces: int = 5000
+    vpcs: int = 5
+    subnets: int = 200
 
 
 DEFAULT_VPC = IPv4Network("172.31.0.0/16")

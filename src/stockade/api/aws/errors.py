@@ -42,6 +42,8 @@ _LIMITS = {
                         "been reached."),
     "groups_per_interface": ("SecurityGroupsPerInterfaceLimitExceeded", "The maximum number of security groups per "
                              "interface has been reached."),
+    "vpcs": ("VpcLimitExceeded", "The maximum number of VPCs has been reached."),
+    "subnets": ("SubnetLimitExceeded", "The maximum number of subnets of the VPC has been reached."),
     "prefix_lists": ("PrefixListQuotaExceeded", "The maximum number of prefix lists has been reached."),
     "entries_per_prefix_list": ("PrefixListMaxEntriesExceeded", "The number of entries would exceed the maximum "
                                 "entries of the prefix list."),
@@ -249,6 +251,14 @@ _TABLE: dict[type, Callable[[Any], Fault]] = {
         "UnsupportedInstanceAttribute", f"The attribute '{e.name}' of '{e.id}' cannot be modified."
     ),
     errors.BlockAssociated: _block_associated,
+    errors.NetworkInUse: lambda e: Fault(
+        "DependencyViolation",
+        f"The {e.kind} '{e.id}' has dependencies and cannot be deleted: {', '.join(e.by[:_MOST_NAMED])}",
+    ),
+    errors.NetworkKept: lambda e: Fault("UnsupportedOperation", f"Stockade keeps the default network '{e.id}'."),
+    errors.SubnetConflict: lambda e: Fault(
+        "InvalidSubnet.Conflict", f"The CIDR '{e.block}' conflicts with another subnet"
+    ),
     errors.AdminOnly: lambda e: Fault(
         "UnauthorizedOperation", f"You are not authorized to perform this operation. {e.what} are the operator's.", 403
     ),

@@ -24,6 +24,7 @@ from stockade.api.aws.actions import (  # noqa: F401 - importing a module regist
     ipv6_blocks,
     key_pairs,
     network_interfaces,
+    networks,
     prefix_lists,
     rule_edits,
     rules,

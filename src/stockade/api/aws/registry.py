@@ -17,6 +17,7 @@ from stockade.service.images import Images
 from stockade.service.instances import Instances
 from stockade.service.key_pairs import KeyPairs
 from stockade.service.membership import Interfaces
+from stockade.service.networks import Networks
 from stockade.service.prefix_lists import PrefixLists
 from stockade.service.rule_edits import RuleEdits
 from stockade.service.rules import Rules
@@ -38,6 +39,7 @@ class Services:
     key_pairs: KeyPairs
     tags: Tags
     vpcs: Vpcs
+    networks: Networks
     interfaces: Interfaces
     prefix_lists: PrefixLists
 

@@ -41,8 +41,13 @@ class Allowance:
         alike = [each for each in conntrack.of(end.endpoint) if each[2].untracked == end.untracked]
         if len(alike) < limit:
             return True
-        expendable = [key for key, flow, _ in alike if end.untracked or not flow.replied]
+        expendable = [key for key, flow, _ in alike if end.untracked or _is_half_open(flow)]
         if not expendable:
             return False
         conntrack.forget(expendable[0])
         return True
+
+
+def _is_half_open(flow: Flow) -> bool:
+    """A TCP flow whose initiator has not answered the answer, too: else a listening victim would fill the tables."""
+    return flow.reset or not (flow.established if flow.first.protocol == TCP else flow.replied)

@@ -31,6 +31,7 @@ from stockade.instances.network.links import device_name, make_device
 from stockade.instances.record import Record
 from stockade.instances.roster import Rostered
 from stockade.linux import links
+from stockade.linux.mounts import loop_over, remove_loop
 from stockade.linux.namespaces import UserNamespace, new_user_namespace
 from stockade.linux.processes import ProcessId
 from stockade.model.ids import InstanceId
@@ -119,8 +120,11 @@ class ContainerDriver(Rostered[UserNamespace]):
         with self._roster.lock:
             if instance not in self._present:
                 return
+        loop = loop_over(self._roster.folder(instance) / "disk")
         self._cgroups.remove(instance)
         self._runtime.forget(instance)
+        if loop is not None:
+            _remove(loop)
         made = [self._folder(instance)]
         if record is not None:
             links.delete_link(self._roster.route, record.device)
@@ -238,3 +242,11 @@ class ContainerDriver(Rostered[UserNamespace]):
 
     def _folder(self, instance: InstanceId) -> HostObject:
         return HostObject("directory", str(self._roster.folder(instance)))
+
+
+def _remove(loop: str) -> None:
+    """The kernel frees it a moment after the last process of the instance; what is not removed then stays, free."""
+    for _ in range(50):
+        if remove_loop(loop):
+            return
+        time.sleep(0.01)

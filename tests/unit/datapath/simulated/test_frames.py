@@ -155,6 +155,7 @@ def answered(datapath: SimulatedDatapath, ports: Iterable[int]) -> None:
     for port in ports:
         assert datapath.send(call(source_port=port), ONE).passed
         assert datapath.send(back(call(source_port=port)), TWO, flags=Tcp.SYN | Tcp.ACK).passed
+        assert datapath.send(call(source_port=port), ONE, flags=Tcp.ACK).passed
 
 
 def test_5_4_beyond_the_allowance_new_flows_are_dropped_and_live_ones_go_on() -> None:
@@ -172,6 +173,16 @@ def test_5_4_half_open_flows_give_way_first() -> None:
     for port in range(10, 30):
         assert datapath.send(call(source_port=port), ONE).passed
     assert datapath.usage()[ONE].tracked == 4
+    for port in (1, 2):
+        assert datapath.send(call(source_port=port), ONE, flags=Tcp.ACK).passed
+
+
+def test_5_4_a_listening_victim_does_not_keep_the_flows_of_a_flood() -> None:
+    datapath = started(allowance=Allowance(flows=4))
+    answered(datapath, (1, 2))
+    for port in range(10, 30):
+        assert datapath.send(call(source_port=port), ONE).passed
+        assert datapath.send(back(call(source_port=port)), TWO, flags=Tcp.SYN | Tcp.ACK).passed
     for port in (1, 2):
         assert datapath.send(call(source_port=port), ONE, flags=Tcp.ACK).passed
 

@@ -63,7 +63,7 @@ async def describe_vpcs(asked: Asked) -> dict[str, Any]:
     given = asked.input
     refuse_with(given, "VpcIds", "vpcSet")
     found = await asked.services.vpcs.describe(asked.caller, given.get("VpcIds", ()))
-    return page(keep((_vpc(asked, vpc) for vpc in found), given.get("Filters"), _VPC_FILTERS), given, "VpcId", "Vpcs")
+    return page(keep((vpc_of(asked, vpc) for vpc in found), given.get("Filters"), _VPC_FILTERS), given, "VpcId", "Vpcs")
 
 
 @action("DescribeSubnets", reads=("SubnetIds", "Filters", "MaxResults", "NextToken"))
@@ -71,7 +71,7 @@ async def describe_subnets(asked: Asked) -> dict[str, Any]:
     given = asked.input
     refuse_with(given, "SubnetIds", "subnetSet")
     found = await asked.services.vpcs.subnets(asked.caller, given.get("SubnetIds", ()))
-    kept = keep((_subnet(asked, one) for one in found), given.get("Filters"), _SUBNET_FILTERS)
+    kept = keep((subnet_of(asked, one) for one in found), given.get("Filters"), _SUBNET_FILTERS)
     return page(kept, given, "SubnetId", "Subnets")
 
 
@@ -122,7 +122,8 @@ def zone_id(zone: str, region: str) -> str:
     return f"{area}{''.join(word[0] for word in way)}{number}-az{place}"
 
 
-def _vpc(asked: Asked, vpc: Vpc) -> dict[str, Any]:
+def vpc_of(asked: Asked, vpc: Vpc) -> dict[str, Any]:
+    """The members of Vpc."""
     association = f"vpc-cidr-assoc-{vpc.id.partition('-')[2]}"
     return {
         "VpcId": vpc.id,
@@ -140,7 +141,8 @@ def _vpc(asked: Asked, vpc: Vpc) -> dict[str, Any]:
     }
 
 
-def _subnet(asked: Asked, one: SubnetDescription) -> dict[str, Any]:
+def subnet_of(asked: Asked, one: SubnetDescription) -> dict[str, Any]:
+    """The members of Subnet."""
     subnet = one.subnet
     region = asked.caller.region
     return {
