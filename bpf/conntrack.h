@@ -166,7 +166,7 @@ inlined void touch(struct flow *flow, __u32 now)
  */
 inlined int advance(struct flow *flow, const struct packet *packet, enum role role, __u32 now)
 {
-	__u32 flags = flow->flags;
+	__u32 flags = flow->flags & ~FLOW_STALE;
 
 	if (likely(packet->protocol == IPPROTO_TCP)) {
 		if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
@@ -230,10 +230,15 @@ separate int remember(void)
 		old->egress_epoch = new->egress_epoch;
 		old->ingress_epoch = new->ingress_epoch;
 		old->judged_source = new->judged_source;
+		old->port = new->port;
 		old->seen = new->seen;
 		if (over) {
 			old->flags = new->flags;
 			old->patience = new->patience;
+		} else {
+			old->flags = (old->flags & ~FLOW_MEMBER) | (new->flags &FLOW_MEMBER);
+			old->patience =
+				patience(old->flags, work->packet.protocol, old->initiator, old->responder);
 		}
 		return PASSED;
 	}
@@ -284,10 +289,7 @@ inlined enum drop_reason ask_again(struct work *work, struct flow *flow, enum ga
 	known = known_address(family, at->vpc, question->peer);
 	if (known && (is_egress || flow->flags & FLOW_MEMBER))
 		question->identity = known->identity;
-	if (is_icmp(family, packet->protocol))
-		question->port = packet->query << 8;
-	else
-		question->port = bpf_ntohs(forward ? packet->destination_port : packet->source_port);
+	question->port = flow->port;
 	rule = judge(standing.policy, gate);
 	anew = flow->flags & bit || (__s32)(at->cut - since) > 0 ||
 	       ((packet->protocol == IPPROTO_TCP || is_udp) && (__s32)(at->opened[family][is_udp] - since) > 0);
@@ -301,7 +303,11 @@ inlined enum drop_reason ask_again(struct work *work, struct flow *flow, enum ga
 		track(flow, flags);
 	}
 	*(is_egress ? &flow->egress_epoch : &flow->ingress_epoch) = standing.epoch;
-	flow->patience = patience(flow->flags, packet->protocol, flow->initiator, flow->responder);
+	/* An error about the flow is no word of its own: it neither lengthens nor shortens its life. */
+	if (packet->kind == OF_A_FLOW)
+		flow->patience = patience(flow->flags, packet->protocol, flow->initiator, flow->responder);
+	else
+		flow->flags |= FLOW_STALE;
 	return PASSED;
 }
 

@@ -146,6 +146,7 @@ inlined enum drop_reason remember_fresh(struct work *work)
 	fresh->egress_rule = work->verdict.egress_rule;
 	fresh->ingress_rule = work->verdict.ingress_rule;
 	fresh->judged_source = work->way.judged_source[0];
+	fresh->port = work->packet.port;
 	fresh->patience = patience(fresh->flags, work->packet.protocol, fresh->initiator, fresh->responder);
 	reason = remember();
 	if (!reason && work->is_new)

@@ -203,6 +203,7 @@ enum flow_flags {
 	FLOW_INGRESS_UNTRACKED = 256, /* the responder's side */
 	FLOW_TURNED =
 		512, /* the key has the responder's end first; told for flows with oneself, where nobody else can */
+	FLOW_STALE = 1024, /* the timers of its ends may be others now: its next packet looks them up */
 };
 
 /*
@@ -225,7 +226,7 @@ struct flow {
 	__be32 responder_address; /* as the initiator calls it */
 	__be32 judged_source;	  /* whom the responder's gate was asked about; IPv6: see the key */
 	__u32 link;		  /* the device an outside initiator came by */
-	__u32 zero;
+	__u32 port;		  /* what rules saw of its first packet: the key has no ICMP code */
 };
 
 /*

@@ -19,7 +19,7 @@ from stockade.model.host_view import HostView, apply_frame
 from stockade.model.ids import NetworkInterfaceId
 from stockade.policy.dissect import ERRORS, QUERIES
 from stockade.policy.flows import judge_frame
-from stockade.policy.memory import Flow, Memory, advance
+from stockade.policy.memory import Flow, Memory, advance, ends_of
 
 OUTSIDE_MAC = MacAddress("02:00:00:00:00:01")
 STRANGE_MAC = MacAddress("02:00:00:00:00:02")
@@ -134,7 +134,7 @@ class World:
         packet = flow.written if by_initiator else _reply(flow)
         sender = initiator if by_initiator else flow.responder.interface
         if random.random() < 0.03 and view.interfaces:
-            sender = random.choice(sorted(view.interfaces))  # somebody else pretends
+            sender = random.choice(sorted(view.interfaces.keys() - set(ends_of(flow))) or [None])  # a stranger pretends
         if sender is not None and sender not in view.interfaces:
             return None
         mac = OUTSIDE_MAC if sender is None else view.interfaces[sender].mac

@@ -225,7 +225,9 @@ def _remember(
     old = memory.flows.get(key)
     if old is not None and now <= old.until and not old.shut:
         if old.parties == flow.parties:  # the same asked for again
-            renewed = replace(old, initiator=flow.initiator, responder=flow.responder, source=flow.source)
+            renewed = replace(
+                old, initiator=flow.initiator, responder=flow.responder, source=flow.source, known=flow.known
+            )
             return verdict, _kept(view, memory, now, key, renewed)
         if own is not None and old.parties[0] == own.id and old.by_public != flow.by_public:
             # Once by the private and once by the public address: answers could not be told apart.

@@ -117,6 +117,16 @@ class Directory:
             return self._tag(interface.id) or interface.device or interface.id
         return self._tag(interface.instance) or interface.instance
 
+    def begins(self, prefix: str) -> list[tuple[str, Thing]]:
+        """Names, tags and ids that begin so, each with what it means. For people who are still typing."""
+        found = [
+            (name, one)
+            for one in self._everything()
+            for name in (*self._names(one), *_ids(one))
+            if name is not None and name.startswith(prefix)
+        ]
+        return sorted(dict.fromkeys((name, one) for name, one in found), key=lambda each: each[0])
+
     def _is_visible(self, account: AccountId, vpc: VpcId) -> bool:
         return self.sees_account(account) and self._resources.vpcs[vpc].region == self._caller.region
 

@@ -1,6 +1,7 @@
 """The commands that ask, as processes, of a daemon that has the rules."""
 
 import json
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -70,6 +71,43 @@ def test_matrix_names_what_is_open_from_each_to_each(office: dict[str, str]) -> 
     assert [cell["verdict"] for cell in told["cells"]] == ["blocked", "pass", "pass", "pass", "blocked", "pass"]
 
 
+def completed(environment: dict[str, str], *words: str) -> list[str]:
+    """What a shell is offered for the last of these words."""
+    asked = {"_STOCKADE_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(("stockade", *words))}
+    return stockade(environment | asked | {"COMP_CWORD": str(len(words))}).stdout.split()
+
+
+def test_a_shell_completes_commands_choices_and_names_of_what_runs(office: dict[str, str]) -> None:
+    assert completed(office, "expl") == ["explain"]
+    assert completed(office, "test", "--mode", "k") == ["kernel"]
+    assert completed(office, "explain", "w") == ["web", "web1"]
+    assert completed(office, "explain", "app1", "web1", "icmp") == ["icmp", "icmpv6"]
+    assert completed(office, "group", "w") == ["web"]
+    assert completed(office, "detach", "w") == []
+    [group] = completed(
+        office, "flows", "--group", json.loads(stockade(office, "group", "web", "--json").stdout)["group_id"]
+    )
+    assert group.startswith("sg-")
+    assert completed(office | {"STOCKADE_SITE": "nowhere"}, "explain", "w") == []
+    for shell in ("bash", "zsh", "fish"):
+        assert "_STOCKADE_COMPLETE" in stockade(office, "completion", shell).stdout
+    assert stockade(office, "completion", "ksh").returncode == 2
+
+
+def test_a_cut_is_of_a_group_an_instance_or_an_interface(office: dict[str, str]) -> None:
+    told = json.loads(stockade(office, "cut", "web", "--json").stdout)
+    assert told["interfaces"] == json.loads(stockade(office, "cut", "web1", "--json").stdout)["interfaces"]
+    assert stockade(office, "cut", told["interfaces"][0]).returncode == 0
+    assert stockade(office, "cut", "nosuch").returncode == 4
+
+
+def test_without_a_kernel_nothing_is_probed_and_the_rules_still_answer(office: dict[str, str]) -> None:
+    done = stockade(office, "explain", "app1", "web1", "tcp/80", "--probe", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["verdict"], told["probe"]["agrees"]) == (6, "pass", None)
+    assert "enforce.mode none" in told["probe"]["untried"]
+
+
 POLICY = """
 version: 1
 names: { world: 0.0.0.0/0 }
@@ -110,3 +148,42 @@ def test_what_is_no_test_file_is_wrong_usage(office: dict[str, str], tmp_path: P
     assert stockade(office, "test", str(tmp_path / "absent.yaml")).returncode == 2
     broken.write_text("version: 3\ntests: []")
     assert stockade(office, "test", str(broken)).returncode == 4
+
+
+GROUPS = {
+    "SecurityGroups": [
+        {
+            "GroupId": "sg-1",
+            "GroupName": "web",
+            "IpPermissions": [
+                {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "Ipv6Ranges": [{"CidrIpv6": "::/0"}]},
+            ],
+        }
+    ]
+}
+
+
+def test_rules_of_a_file_need_no_daemon(tmp_path: Path) -> None:
+    """Nor a right, nor a state: the whole environment is a directory with two files."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "STOCKADE_SITE": "nowhere"}
+    rules, policy, summary = tmp_path / "groups.json", tmp_path / "p.stockade.yaml", tmp_path / "summary.md"
+    rules.write_text(json.dumps(GROUPS))
+    policy.write_text('version: 1\ntests:\n  - from: "::/0"\n    accept: ["web:tcp/80"]\n    deny: ["web:tcp/22"]\n')
+    told = stockade(environment, "test", str(policy), "--model-from", str(rules))
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "2 pass, 0 fail (asked of the engine)" in told.stdout
+    policy.write_text(policy.read_text().replace("tcp/22", "tcp/80"))
+    environment["GITHUB_STEP_SUMMARY"] = str(summary)
+    told = stockade(environment, "test", str(policy), "--model-from", str(rules), "--github", "--json")
+    assert told.returncode == 1
+    assert json.loads(told.stdout)["failed"] == 1
+    assert told.stderr.startswith(f"::error file={policy},line=4,title=1%3A from")
+    assert "1 pass, 1 fail" in summary.read_text()
+    for arguments, code in (
+        (("--model-from", str(rules), "--mode", "kernel"), 2),
+        (("--model-from", str(policy)), 2),
+        (("--model-from", str(tmp_path / "absent.json")), 2),
+        (("--mode", "guess"), 2),
+        ((), 3),
+    ):
+        assert stockade(environment, "test", str(policy), *arguments).returncode == code, arguments

@@ -10,7 +10,7 @@ from stockade.api.aws.errors import fault_of
 from stockade.api.aws.wire.faults import Fault
 from stockade.api.native.app import NativeServices
 from stockade.api.native.callers import body_of, flag_of, identify, object_of, text_of
-from stockade.api.native.documents import Documents, verdict_of
+from stockade.api.native.documents import Documents, names_document, verdict_of
 from stockade.api.native.probe_documents import MODES, probe_document, test_document, tests_document
 from stockade.model.errors import StockadeError
 from stockade.model.resources import Resources
@@ -108,6 +108,15 @@ class AnswerRoutes:
         except (Fault, StockadeError) as error:
             return refused(error)
         return JSONResponse({"schema": 1, **self._documents(caller).group(use)})
+
+    async def names(self, request: Request) -> Response:
+        """What begins as `prefix`: for completion in a shell. Ids only once they are begun."""
+        try:
+            caller = self.caller(request)
+        except Fault as error:
+            return refused(error)
+        prefix = request.query_params.get("prefix", "")
+        return JSONResponse({"schema": 1, **names_document(self._answers.directory(caller), prefix)})
 
     def _documents(self, caller: Caller) -> Documents:
         return Documents(self._resources, self._answers.directory(caller))

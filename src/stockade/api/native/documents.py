@@ -9,6 +9,7 @@ from stockade.model.host_view import HostView
 from stockade.model.ids import NetworkInterfaceId
 from stockade.model.resources import Resources
 from stockade.model.rule import CidrPeer, Direction, GroupPeer, Peer, PrefixListPeer, Rule
+from stockade.model.security_group import SecurityGroup
 from stockade.model.traffic import Traffic, traffic_text
 from stockade.service.answers import Answer, AnsweredHop, NearRule, Remedy
 from stockade.service.directory import Directory
@@ -25,6 +26,22 @@ AWS_REASONS = {
 def verdict_of(answer: Answer) -> str:
     """pass: all of it; blocked: none of it; partly."""
     return "pass" if answer.reach.all_pass else "blocked" if answer.reach.none_pass else "partly"
+
+
+MOST_NAMES = 200
+
+
+def names_document(directory: Directory, prefix: str) -> dict[str, list[str]]:
+    """What a person may mean who has typed so much: all names, and those of groups and of attached devices."""
+    found = [(name, one) for name, one in directory.begins(prefix) if prefix.count("-") or not _is_id(name)]
+    kinds = {"names": found}
+    kinds["groups"] = [(name, one) for name, one in found if isinstance(one, SecurityGroup)]
+    kinds["devices"] = [(name, one) for name, one in found if getattr(one, "device", None) is not None]
+    return {kind: list(dict.fromkeys(name for name, _ in named))[:MOST_NAMES] for kind, named in kinds.items()}
+
+
+def _is_id(name: str) -> bool:
+    return name.partition("-")[0] in ("i", "sg", "eni", "pl") and "-" in name
 
 
 class Documents:

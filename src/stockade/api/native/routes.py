@@ -53,6 +53,7 @@ class Routes:
                 Route("/_stockade/matrix", self._answers.matrix, methods=["POST"]),
                 Route("/_stockade/test", self._answers.test, methods=["POST"]),
                 Route("/_stockade/group", self._answers.group),
+                Route("/_stockade/names", self._answers.names),
                 Route("/_stockade/flows", self._streams.flows),
                 Route("/_stockade/attachments", self._attachments.attachments, methods=["GET", "POST", "DELETE"]),
                 Route("/_stockade/cut", self._attachments.cut, methods=["POST"]),

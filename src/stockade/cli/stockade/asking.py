@@ -11,6 +11,34 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of
 Utc = Annotated[bool, typer.Option("--utc", help="Exact times, in UTC.")]
 
 
+def _names(incomplete: str) -> list[str]:
+    from stockade.cli.stockade import completion
+
+    return completion.names(incomplete)
+
+
+def _groups(incomplete: str) -> list[str]:
+    from stockade.cli.stockade import completion
+
+    return completion.groups(incomplete)
+
+
+def _devices(incomplete: str) -> list[str]:
+    from stockade.cli.stockade import completion
+
+    return completion.devices(incomplete)
+
+
+def _traffic(incomplete: str) -> list[str]:
+    from stockade.cli.stockade import completion
+
+    return completion.traffic(incomplete)
+
+
+def _modes(incomplete: str) -> list[str]:
+    return [mode for mode in ("model", "kernel", "both") if mode.startswith(incomplete)]
+
+
 def add_to(app: typer.Typer) -> None:
     """Make them commands of `stockade`."""
     for command in (explain, flows, group, matrix, test, attach, detach, cut):
@@ -19,7 +47,10 @@ def add_to(app: typer.Typer) -> None:
 
 def attach(
     device: Annotated[str, typer.Argument(help="An existing network device of this host: a container's veth, a tap.")],
-    group_of: Annotated[list[str], typer.Option("--group", "-g", help="A group, by name or id; may be repeated.")],
+    group_of: Annotated[
+        list[str],
+        typer.Option("--group", "-g", help="A group, by name or id; may be repeated.", autocompletion=_groups),
+    ],
     address: Annotated[
         list[str] | None, typer.Option(help="An address that its guest may have; else those it has now.")
     ] = None,
@@ -33,7 +64,8 @@ def attach(
 
 
 def detach(
-    target: Annotated[str, typer.Argument(help="The device, or the id of its interface.")], json: Json = False
+    target: Annotated[str, typer.Argument(help="The device, or the id of its interface.", autocompletion=_devices)],
+    json: Json = False,
 ) -> None:
     """Let go of a device that was attached; it is left as it was found."""
     from stockade.cli.stockade import attachments
@@ -41,7 +73,10 @@ def detach(
     raise typer.Exit(attachments.detach(target, as_json=json))
 
 
-def cut(target: Annotated[str, typer.Argument(help="A group, instance or interface.")], json: Json = False) -> None:
+def cut(
+    target: Annotated[str, typer.Argument(help="A group, instance or interface.", autocompletion=_names)],
+    json: Json = False,
+) -> None:
     """Judge every live flow there anew: what the rules no longer allow ends, the tracked ones too."""
     from stockade.cli.stockade import attachments
 
@@ -49,9 +84,16 @@ def cut(target: Annotated[str, typer.Argument(help="A group, instance or interfa
 
 
 def explain(
-    source: Annotated[str, typer.Argument(help="An instance, group, interface, address or block.")],
-    destination: Annotated[str, typer.Argument(help="The same.")],
-    port: Annotated[str, typer.Argument(help="tcp/80, tcp/80-90, udp/53, icmp, icmp/8, all, or a protocol number.")],
+    source: Annotated[
+        str, typer.Argument(help="An instance, group, interface, address or block.", autocompletion=_names)
+    ],
+    destination: Annotated[str, typer.Argument(help="The same.", autocompletion=_names)],
+    port: Annotated[
+        str,
+        typer.Argument(
+            help="tcp/80, tcp/80-90, udp/53, icmp, icmp/8, all, or a protocol number.", autocompletion=_traffic
+        ),
+    ],
     probe: Annotated[bool, typer.Option("--probe", help="Also send real packets, and see who arrives.")] = False,
     json: Json = False,
 ) -> None:
@@ -67,11 +109,14 @@ def explain(
 def flows(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until interrupted.")] = False,
     source: Annotated[
-        str | None, typer.Option("--from", help="An instance, group, interface, address or block.")
+        str | None,
+        typer.Option("--from", help="An instance, group, interface, address or block.", autocompletion=_names),
     ] = None,
-    destination: Annotated[str | None, typer.Option("--to", help="The same.")] = None,
+    destination: Annotated[str | None, typer.Option("--to", help="The same.", autocompletion=_names)] = None,
     port: Annotated[str | None, typer.Option(help="tcp/80, tcp/80-90, udp, icmp/8, or a protocol number.")] = None,
-    group_of: Annotated[str | None, typer.Option("--group", help="One side is in this group.")] = None,
+    group_of: Annotated[
+        str | None, typer.Option("--group", help="One side is in this group.", autocompletion=_groups)
+    ] = None,
     rule: Annotated[str | None, typer.Option(help="Decided by this rule: its id, or how that begins.")] = None,
     accept: Annotated[bool, typer.Option("--accept", help="Only what was let through.")] = False,
     reject: Annotated[bool, typer.Option("--reject", help="Only what was dropped.")] = False,
@@ -104,7 +149,7 @@ def flows(
 
 
 def group(
-    name: Annotated[str, typer.Argument(help="A group, by id, how its id begins, or name.")],
+    name: Annotated[str, typer.Argument(help="A group, by id, how its id begins, or name.", autocompletion=_groups)],
     utc: Utc = False,
     json: Json = False,
 ) -> None:
@@ -128,7 +173,11 @@ def matrix(
 def test(
     files: Annotated[list[Path] | None, typer.Argument(help="Test files; else every *.stockade.yaml here.")] = None,
     mode: Annotated[
-        str, typer.Option(help="model asks the engine, kernel sends real packets, both holds one against the other.")
+        str,
+        typer.Option(
+            help="model asks the engine, kernel sends real packets, both holds one against the other.",
+            autocompletion=_modes,
+        ),
     ] = "model",
     model_from: Annotated[
         list[Path] | None,

@@ -132,6 +132,16 @@ def ec2(
 
 
 @app.command()
+def completion(
+    shell: Annotated[str, typer.Argument(help="bash, zsh or fish.")],
+) -> None:
+    """What a shell evaluates to complete commands, options and names: eval "$(stockade completion bash)"."""
+    from stockade.cli.stockade import completion as completing
+
+    typer.echo(completing.script(shell))
+
+
+@app.command()
 def config(json: Json = False) -> None:
     """Each setting in force, and where it came from."""
     from stockade.cli.stockade import questions
@@ -222,6 +232,10 @@ def main() -> None:
 
     debug = "--debug" in sys.argv or os.environ.get("STOCKADE_LOG") == "debug"
     try:
+        if "_STOCKADE_COMPLETE" in os.environ:
+            from stockade.cli.stockade.completion import answer
+
+            sys.exit(answer(app))
         app()
     except Problem as problem:
         _tell(problem.lines(), debug)

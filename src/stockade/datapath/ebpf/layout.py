@@ -50,7 +50,7 @@ PREFIX_KEY = {4: struct.Struct("=II4s"), 6: struct.Struct("=II16s")}
 HITS = struct.Struct("=QQ")
 ENDPOINT_DROP_KEY = struct.Struct("=II")
 FLOW_KEY = {4: struct.Struct("=8s4sI"), 6: struct.Struct("=32s4sI")}
-FLOW = struct.Struct("=11I4s4s4sI4x")
+FLOW = struct.Struct("=11I4s4s4sII")
 USAGE = struct.Struct("=II8s")
 SWEEP = struct.Struct("=III4x")
 FLOW_EVENT = struct.Struct("=Q16s16sIIIIHHBBBB")
