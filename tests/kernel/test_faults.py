@@ -94,6 +94,10 @@ def changes() -> dict[str, tuple[HostPolicy, HostPolicy]]:
         tracking=ConnectionTracking(60, 60, 60),
         cuts=3,
     )
+    heir = big.endpoints[min(big.endpoints.keys() - {name})]
+    left = replace(web1, addresses=(IPv4Address("10.99.0.1"),), public=None)
+    taken = replace(heir, addresses=web1.addresses, public=web1.public)
+    passed_on = {**big.endpoints, heir.id: taken, name: replace(left, rule_set=heir.rule_set, identity=heir.identity)}
     return {
         "a history": (one, two),
         "the rest of it": (two, three),
@@ -101,6 +105,8 @@ def changes() -> dict[str, tuple[HostPolicy, HostPolicy]]:
         "all goes": (two, HostPolicy()),
         "growth": (small, big),
         "shrinking": (big, small),
+        "an address passed on": (big, replace(big, endpoints=passed_on)),
+        "an address given back": (replace(big, endpoints=passed_on), big),
         "another place": (small, replace(small, endpoints={name: moved})),
     }
 

@@ -1,7 +1,6 @@
-"""Endpoints, addresses and devices in kernel maps.
+"""Endpoints and devices in kernel maps; their addresses are address_table.py's.
 
     devices[ifindex] ─▶ slot ─▶ endpoints[slot]: generation, device, policy, addresses, MAC, timers
-    addresses[VPC, address] ─▶ identity, slot if here        publics[address met from outside] ─▶ slot
     endpoint_names[slot]: what people call it, for whoever comes after a restart
 
 An endpoint has a slot from when it is first attached or first in the policy until it is neither. A slot
@@ -12,9 +11,10 @@ again only after all others were.
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 
 from stockade.datapath.ebpf import layout
+from stockade.datapath.ebpf.address_table import AddressTable
 from stockade.datapath.ebpf.layout import EndpointName, EndpointRecord
 from stockade.datapath.ebpf.maps import Map, SharedArray
 from stockade.datapath.ebpf.rule_tables import Loaded, TableFull
@@ -52,14 +52,10 @@ class EndpointTable:
         self._records, self._names, self._devices = shared["endpoints"], shared["endpoint_names"], shared["devices"]
         self._usages = shared["usages"]
         self._far_devices, self._drops = maps["far_devices"], maps["endpoint_drops"]
-        self._addresses = {4: maps["addresses"], 6: maps["addresses6"]}
-        self._publics = {4: maps["publics"], 6: maps["publics6"]}
+        self._addresses = AddressTable(maps, self._hear_identity)
         self._slots: dict[NetworkInterfaceId, Slot] = {}
         self._by_number: dict[int, NetworkInterfaceId] = {}
         self._last_number = 0
-        self._members: dict[MemberKey, Identity] = {}
-        self._owners: dict[MemberKey, int] = {}
-        self._public_owners: dict[Address, int] = {}
 
     # ── devices ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -128,7 +124,7 @@ class EndpointTable:
         except OSError:
             # Neither what it was nor what it is to be, and closed: whoever places it next writes all of it.
             slot.endpoint = None
-            self._disown(slot, endpoint)
+            self._addresses.disclaim(slot.number, endpoint)
             raise
         self._flip(slot, old, endpoint, policy, opened)
         self._write_name(endpoint.id, slot)
@@ -167,30 +163,36 @@ class EndpointTable:
         self._close(slot, _after(slot.generation))
         old, slot.endpoint = slot.endpoint, None
         if old is not None:
-            self._disown(slot, old)
+            self._addresses.disclaim(slot.number, old)
         self._write_name(endpoint, slot)
 
     def place_member(self, key: MemberKey, identity: Identity) -> None:
         """This address is this identity."""
-        self._members[key] = identity
-        self._write_address(key)
+        self._addresses.place_member(key, identity)
 
     def forget_member(self, key: MemberKey) -> None:
-        if self._members.pop(key, None) is not None:
-            self._write_address(key)
+        self._addresses.forget_member(key)
+
+    def _hear_identity(self, number: int, key: MemberKey, identity: int) -> None:
+        """The record repeats the identity of the primary address."""
+        name = self._by_number.get(number)
+        slot = self._slots[name] if name is not None else None
+        if slot is not None and slot.endpoint is not None and primaries(slot.endpoint)[0] == key[1]:
+            slot.record = replace(slot.record, identity=identity)
+            self._records.store64(number, layout.IDENTITY_AT, identity)
 
     def _move(self, slot: Slot, old: Endpoint | None, new: Endpoint) -> None:
         """Addresses, MAC or network differ: no new flow passes until all of it is written."""
         self._records.store32(slot.number, layout.POLICY_AT, 0)
         slot.record = replace(slot.record, policy=0)
         if old is not None:
-            self._disown(slot, old)
+            self._addresses.disclaim(slot.number, old)
             if old.vpc != new.vpc:
                 self._close(slot, _after(slot.record.generation))  # in another network it is another one
         primary, primary6 = primaries(new)
         slot.record = replace(
             slot.record,
-            identity=0 if primary is None else self._members.get((new.vpc, primary), 0),
+            identity=0 if primary is None else self._addresses.identity((new.vpc, primary)),
             address=primary,
             public=new.public,
             mac=new.mac,
@@ -203,36 +205,7 @@ class EndpointTable:
             resolver=new.resolver,
         )
         self._records.put(slot.number, slot.record.pack())
-        for address in new.addresses:
-            self._owners[new.vpc, address] = slot.number
-            self._write_address((new.vpc, address))
-        for address in _met_from_outside(new):
-            self._public_owners[address] = slot.number
-            self._publics[address.version].put(address.packed, layout.NUMBER.pack(slot.number))
-
-    def _disown(self, slot: Slot, old: Endpoint) -> None:
-        """Addresses lead to this slot no more, except where they lead to another one already."""
-        for address in old.addresses:
-            if self._owners.get((old.vpc, address)) == slot.number:
-                del self._owners[old.vpc, address]
-                self._write_address((old.vpc, address))
-        for address in _met_from_outside(old):
-            if self._public_owners.get(address) == slot.number:
-                del self._public_owners[address]
-                self._publics[address.version].remove(address.packed)
-
-    def _write_address(self, key: MemberKey) -> None:
-        identity, owner = self._members.get(key, 0), self._owners.get(key, 0)
-        table = self._addresses[key[1].version]
-        if identity or owner:
-            table.put(layout.address_key(*key), layout.ADDRESS.pack(identity, owner))
-        else:
-            table.remove(layout.address_key(*key))
-        name = self._by_number.get(owner)
-        slot = self._slots[name] if name is not None else None
-        if slot is not None and slot.endpoint is not None and primaries(slot.endpoint)[0] == key[1]:
-            slot.record = replace(slot.record, identity=identity)
-            self._records.store64(owner, layout.IDENTITY_AT, identity)
+        self._addresses.claim(slot.number, new)
 
     # ── slots ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -260,7 +233,7 @@ class EndpointTable:
         self._names.put(slot.number, bytes(layout.ENDPOINT_NAME.size))
         del self._slots[endpoint], self._by_number[slot.number]
         if slot.endpoint is not None:
-            self._disown(slot, slot.endpoint)
+            self._addresses.disclaim(slot.number, slot.endpoint)
 
     def _close(self, slot: Slot, generation: int) -> None:
         """No rules, and whoever remembers the former generation remembers somebody else."""
@@ -278,7 +251,7 @@ class EndpointTable:
         """Endpoints and members as the kernel has them. Several addresses: see `in_order`."""
         members: dict[MemberKey, Identity] = {}
         addresses: dict[int, list[Address]] = {}
-        for key, identity, owner in self._read_addresses():
+        for key, identity, owner in self._addresses.read():
             if identity:
                 members[key] = Identity(identity)
             if owner:
@@ -293,37 +266,20 @@ class EndpointTable:
 
     def adopt(self) -> None:
         """Take over what a former process wrote. A slot that it had not finished naming is given up."""
-        endpoints, members = self.observe()
+        endpoints, _ = self.observe()
         for number, name in self._read_names():
             record = EndpointRecord.unpack(self._records.get(number))
             identifier = NetworkInterfaceId(name.id)
             slot = Slot(number, record, name.device, name.adopted, endpoints.get(identifier))
             self._slots[identifier], self._by_number[number] = slot, identifier
             self._last_number = max(self._last_number, number)
-        self._members = dict(members)
-        self._owners = {key: owner for key, _, owner in self._read_addresses() if owner}
-        for publics in self._publics.values():
-            for raw_key, raw in publics.items():
-                self._public_owners[ip_address(raw_key)] = layout.NUMBER.unpack(raw)[0]
-        self._drop_orphans()
-
-    def _drop_orphans(self) -> None:
-        """Addresses that lead to a slot which no endpoint with that address has: left by a crash in between."""
-        for key, owner in list(self._owners.items()):
-            endpoint = self._endpoint_in(owner)
-            if endpoint is None or endpoint.vpc != key[0] or key[1] not in endpoint.addresses:
-                del self._owners[key]
-                self._write_address(key)
-        for public, owner in list(self._public_owners.items()):
-            endpoint = self._endpoint_in(owner)
-            if endpoint is None or public not in _met_from_outside(endpoint):
-                del self._public_owners[public]
-                self._publics[public.version].remove(public.packed)
-        for name, slot in list(self._slots.items()):
+        self._addresses.adopt()
+        self._addresses.drop_orphans(self._endpoint_in)
+        for identifier, slot in list(self._slots.items()):
             if slot.endpoint is None and slot.ifindex:
-                self._write_name(name, slot)  # a former process may not have come to unsay its rules
+                self._write_name(identifier, slot)  # a former process may not have come to unsay its rules
             elif slot.endpoint is None:
-                self._give_up(name, slot)
+                self._give_up(identifier, slot)
 
     def _endpoint_in(self, number: int) -> Endpoint | None:
         name = self._by_number.get(number)
@@ -334,14 +290,6 @@ class EndpointTable:
         for number in range(1, layout.MAX_SLOTS):
             if memory[number * stride]:
                 yield number, EndpointName.unpack(self._names.get(number))
-
-    def _read_addresses(self) -> Iterator[tuple[MemberKey, int, int]]:
-        """Each address with its identity and its slot."""
-        for family, table in self._addresses.items():
-            for raw_key, raw in table.items():
-                vpc, packed = layout.ADDRESS_KEY[family].unpack(raw_key)
-                identity, owner = layout.ADDRESS.unpack(raw)
-                yield (vpc, ip_address(packed)), identity, owner
 
     # ── holding against ───────────────────────────────────────────────────────────────────────────────
 
@@ -373,16 +321,6 @@ def primaries(endpoint: Endpoint) -> tuple[IPv4Address | None, IPv6Address | Non
         next((each for each in endpoint.addresses if isinstance(each, IPv4Address)), None),
         next((each for each in endpoint.addresses if isinstance(each, IPv6Address)), None),
     )
-
-
-def _met_from_outside(endpoint: Endpoint) -> list[Address]:
-    """The addresses by which others than its own network meet it. In filter mode somebody else sees to that."""
-    if endpoint.filtered:
-        return []
-    met: list[Address] = [] if endpoint.public is None else [endpoint.public]
-    if endpoint.public6:
-        met += (each for each in endpoint.addresses if isinstance(each, IPv6Address))
-    return met
 
 
 def _name_of(endpoint: NetworkInterfaceId, slot: Slot) -> EndpointName:
