@@ -66,10 +66,12 @@ class Datapath(Protocol):
         """Police this device as this endpoint, before it is up. Drops all until the endpoint is in the applied policy.
 
         Again with the same device: no effect. Again with another device: the old one is detached.
+        Where the applied policy calls the endpoint filtered, or before there is policy the device is found up or in a
+        bridge, somebody else forwards for it: it is only filtered, keeps all it has, and is left as it was by `detach`.
         """
 
     def detach(self, endpoint: NetworkInterfaceId) -> None:
-        """The endpoint is gone: its device drops all, its flows and its number are retired."""
+        """The endpoint is gone: its device drops all (somebody else's: is free again), its flows and number are retired."""
 
     def apply(self, desired: HostPolicy) -> Applied:
         """Make this the policy, whole and at once per endpoint. Idempotent, safe to repeat after a crash.
