@@ -1,7 +1,7 @@
 """Writes docs/reference/ from the code: `./dev golden` runs it, and a test compares.
 
 settings.md from the table of keys, actions.md from the registry of actions and the service model, drop-reasons.md
-from the model, with the comment behind each number.
+from the model, with the comment behind each number, commands.md from the command line's own help.
 """
 
 import importlib
@@ -9,10 +9,15 @@ import inspect
 import json
 import pkgutil
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
 
 from stockade.api.aws import actions as action_modules
 from stockade.api.aws.registry import Built, built
+from stockade.cli.stockade.main import app
 from stockade.daemon.settings import KEYS, Value
 from stockade.model import flow
 
@@ -73,11 +78,46 @@ def drop_reasons() -> str:
     )
 
 
+def commands() -> str:
+    """Every command with its arguments and options, as its own --help has them."""
+    lines = [
+        "# Commands of `stockade`",
+        MADE,
+        "The classic tools (`ec2-authorize`, ...) have the options of the classic reference: see `TOOL --help`.",
+    ]
+    for name, command in _leaves("stockade", get_command(app)):
+        lines += ["", f"## {name}", "", re.sub(r"\s*\n\s*", " ", (command.help or "").strip())]
+        rows = [_parameter_row(parameter) for parameter in command.params if "--help" not in parameter.opts]
+        if rows:
+            lines += ["", "| | |", "|---|---|", *rows]
+    return "\n".join([*lines, ""])
+
+
+def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield name, command
+    else:
+        for word, each in sorted(inner.items()):
+            yield from _leaves(f"{name} {word}", each)
+
+
+def _parameter_row(parameter: Any) -> str:
+    names = [f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts)]
+    if parameter.param_type_name == "argument":
+        names = [f"`{str(parameter.name).upper()}`"]
+    said = getattr(parameter, "help", None) or ""
+    default = parameter.default
+    if isinstance(default, str) and default:
+        said += f" Default: `{default}`."
+    return f"| {' '.join(names)} | {said.strip()} |".replace("  ", " ")
+
+
 def documents() -> dict[Path, str]:
     """Each page of the reference with its text."""
     for module in pkgutil.iter_modules(action_modules.__path__, action_modules.__name__ + "."):
         importlib.import_module(module.name)  # actions register themselves
-    pages = {"settings": settings(), "actions": actions(), "drop-reasons": drop_reasons()}
+    pages = {"settings": settings(), "actions": actions(), "drop-reasons": drop_reasons(), "commands": commands()}
     return {REFERENCE / f"{name}.md": text for name, text in pages.items()}
 
 
