@@ -12,8 +12,10 @@ import os
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from multiprocessing import get_context
 from random import Random
 
 from bench.harness import fuzz_document
@@ -106,22 +108,46 @@ def _shown(view: int, place: int, step: Sent) -> str:
     return f"view {view} frame {place} ({step.sort}) {step.frame.hex()} from {step.sender}\n  rules: {step.told}"
 
 
-def run(arguments: argparse.Namespace, engines: dict[str, Engine]) -> Tally:
-    """Worlds until it is enough."""
+def run(arguments: argparse.Namespace, engines: dict[str, Engine], first: int = 0, every: int = 1) -> Tally:
+    """Worlds until it is enough: from `first` on, `every` so manieth."""
     until = time.monotonic() + arguments.seconds
     tally = Tally()
-    number = arguments.only or 0
+    number = first if arguments.only is None else arguments.only
     while True:
         before = tally.disagreements
         for found in play(Random(f"{arguments.seed}/{number}"), engines, tally):
             if before < SHOWN:
                 print(f"world --seed {arguments.seed} --only {number}: {found}", file=sys.stderr)
             before += 1
-        number += 1
-        enough = arguments.judgements is not None and tally.judgements >= arguments.judgements
-        enough = enough or (arguments.worlds is not None and tally.worlds >= arguments.worlds)
+        number += every
+        enough = arguments.judgements is not None and tally.judgements >= arguments.judgements / every
+        enough = enough or (arguments.worlds is not None and tally.worlds >= arguments.worlds / every)
         if enough or arguments.only is not None or time.monotonic() > until:
             return tally
+
+
+def run_one(arguments: argparse.Namespace, first: int, every: int) -> Tally:
+    """In this process, with the kernel where that may be asked."""
+    with contextlib.ExitStack() as stack:
+        engines: dict[str, Engine] = {}
+        if os.geteuid() == 0:
+            from fuzz.kernel_engine import KernelEngine  # noqa: PLC0415 - needs root
+
+            engines["kernel"] = stack.enter_context(KernelEngine())
+        return run(arguments, engines, first, every)
+
+
+def run_several(arguments: argparse.Namespace, processes: int) -> Tally:
+    """The worlds shared out: the first process plays every so manieth, and so on."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        parts = [pool.submit(run_one, arguments, first, processes) for first in range(processes)]
+        tallies = [part.result() for part in parts]
+    return Tally(
+        sum(each.judgements for each in tallies),
+        sum(each.worlds for each in tallies),
+        sum(each.disagreements for each in tallies),
+        sum((each.counted for each in tallies), Counter()),
+    )
 
 
 def main() -> int:
@@ -131,17 +157,13 @@ def main() -> int:
     parser.add_argument("--worlds", type=int, help="stop after so many worlds")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--only", type=int, help="the number of the one world to play")
+    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        engines: dict[str, Engine] = {}
-        if os.geteuid() == 0:
-            from fuzz.kernel_engine import KernelEngine  # noqa: PLC0415 - needs root
-
-            engines["kernel"] = stack.enter_context(KernelEngine())
-        else:
-            print("not root: the kernel is not asked", file=sys.stderr)
-        tally = run(arguments, engines)
+    if os.geteuid() != 0:
+        print("not root: the kernel is not asked", file=sys.stderr)
+    alone = arguments.only is not None or arguments.processes == 1
+    tally = run_one(arguments, 0, 1) if alone else run_several(arguments, arguments.processes)
     document = fuzz_document("policy", tally.judgements, tally.disagreements, arguments.seed)
     document |= {"worlds": tally.worlds, "shares": tally.shares, "off_balance": tally.off_balance}
     line = "{judgements} judgements in {worlds} worlds, {disagreements} disagreements, seed {seed}, {shares}"

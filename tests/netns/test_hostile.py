@@ -82,7 +82,8 @@ def street(request: pytest.FixtureRequest) -> Iterator[Street]:
             one.run("nft", f"add table ip silent; add chain ip silent out {OUTPUT}; {silent}")
         for one in (made.open, made.shut):
             sniffer = one.raw()
-            for _ in arrivals(sniffer):  # what was under way
+            sniffer.settimeout(1.5)  # what was under way may have waited for a neighbour's answer
+            for _ in arrivals(sniffer):
                 pass
             sniffer.close()
         yield made

@@ -1,10 +1,12 @@
 """Section 5 of the semantics as stories: which flows are tracked, and what becomes of live ones when rules change."""
 
-from scenarios.stories import Answers, Complains, Cuts, Goes, Is, Opens, Waits, pair, story
-from scenarios.worlds import OPEN
+from scenarios.stories import Answers, Complains, Cuts, Goes, Is, Opens, Pieces, Remembers, Waits, pair, story
+from scenarios.worlds import OPEN, PASS
 from stockade.model.flow import DropReason
+from stockade.model.tracking import ConnectionTracking
 
 NO_IN, NO_OUT = DropReason.NO_INGRESS_RULE, DropReason.NO_EGRESS_RULE
+TORN = DropReason.FRAGMENT
 EVERYBODY = ["tcp/80 from 0.0.0.0/0", "tcp/80 from ::/0", "udp/53 from 0.0.0.0/0", "udp/53 from ::/0"]
 ANYTHING = ["all from 0.0.0.0/0", "all from ::/0"]
 MEMBERS = ["tcp/80 from client", "udp/53 from client", "47 from client"]
@@ -242,6 +244,63 @@ STORIES = (
             Goes("a", NO_IN),
             Goes("b", NO_IN),
             Goes("d"),
+        ],
+    ),
+    story(
+        "5.3 idle timers: other protocols",
+        [
+            Is(pair(MEMBERS)),
+            Opens("a", "47"),
+            Is(pair([])),
+            Waits(590),
+            Answers("a"),
+            Waits(590),
+            Goes("a"),
+            Waits(610),
+            Goes("a", NO_IN),
+        ],
+    ),
+    story(
+        "5.3 idle timers: as the end with the shorter memory has them, from the next packet on",
+        [
+            Is(pair(MEMBERS)),
+            *connected("a"),
+            Is(pair([])),
+            Remembers("server", ConnectionTracking(tcp_established=60)),
+            Waits(300),
+            Goes("a"),
+            Waits(50),
+            Answers("a"),
+            Waits(70),
+            Goes("a", NO_IN),
+        ],
+    ),
+    story(
+        "P5 fragments: in order, out of order, all of them by what the first one is",
+        [
+            Is(pair(MEMBERS)),
+            Pieces("a", "udp/53", (0, 1, 2), (PASS, PASS, PASS)),
+            Pieces("b", "udp/53", (0, 2, 1), (PASS, PASS, PASS)),
+            Pieces("c", "tcp/80", (0, 1, 2), (PASS, PASS, PASS)),
+            Pieces("d", "udp/54", (0, 1, 2), (NO_IN, TORN, TORN)),
+        ],
+    ),
+    story(
+        "P5 fragments: without a first, twice, overlapping, too late",
+        [
+            Is(pair(MEMBERS)),
+            Pieces("a", "udp/53", (1, 2, 0), (TORN, TORN, PASS)),
+            Pieces("b", "udp/53", (0, 1, 1, 2), (PASS, PASS, TORN, TORN)),
+            Pieces("c", "udp/53", (0, "overlap", 1, 2), (PASS, TORN, TORN, TORN)),
+        ],
+    ),
+    story(
+        "P5 fragments: the rules of the first hold for the rest, also when they change between",
+        [
+            Is(pair(EVERYBODY)),
+            Pieces("a", "udp/53", (0, 1), (PASS, PASS)),
+            Is(pair([])),
+            Answers("a", NO_IN),
         ],
     ),
 )

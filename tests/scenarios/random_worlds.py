@@ -47,21 +47,14 @@ SERVICES = (
     *(("172.16.0.23", 17, 53), ("172.31.0.2", 6, 53)),
 )
 EDGES = (0, 1, 21, 22, 23, 79, 80, 81, 1023, 1024, 8080, 65534, 65535)
-PROTOCOLS = (
-    ports.ANY,
-    ports.TCP,
-    ports.TCP,
-    ports.TCP,
-    ports.UDP,
-    ports.UDP,
-    ports.ICMP,
-    ports.ICMPV6,
-    47,
-    50,
-    132,
-    253,
-)
+USUAL = (ports.TCP, ports.TCP, ports.TCP, ports.UDP, ports.UDP, ports.ICMP, ports.ICMPV6)
+PROTOCOLS = (ports.ANY, *USUAL, 47, 50, 132, 253, 0, 255)
 LISTS = tuple(PrefixListId(f"pl-01{place:06x}") for place in range(4))  # the last is never in view
+ELSEWHERE: dict[int, tuple[list[Address], list[Address]]] = {
+    4: ([ip_address(text) for text in OUTSIDERS], [ip_address(text) for text in STRANGE]),
+    6: ([ip_address(text) for text in OUTSIDERS6], [ip_address(text) for text in STRANGE6]),
+}
+ASKED = [(ip_address(text), protocol, port) for text, protocol, port in SERVICES]
 GROUPS_PER_NETWORK = 3
 ALL_TRAFFIC: dict[str, Any] = {"protocol": ports.ANY, "from_port": None, "to_port": None}
 
@@ -181,8 +174,7 @@ def random_packet(random: Random, view: HostView) -> tuple[Packet, NetworkInterf
     """The first packet of a flow and who sends it; None: from outside, to whom outsiders may meet."""
     interfaces = sorted(view.interfaces)
     version = 6 if random.random() < 0.4 else 4
-    outsiders = [ip_address(text) for text in (OUTSIDERS if version == 4 else OUTSIDERS6)]
-    strange = [ip_address(text) for text in (STRANGE if version == 4 else STRANGE6)]
+    outsiders, strange = ELSEWHERE[version]
     met = [address for each in view.interfaces.values() for address in _met(each) if address.version == version]
     met = met or [strange[-1]]
     everybody = [address for each in view.members.values() for address in each.addresses if address.version == version]
@@ -198,11 +190,9 @@ def random_packet(random: Random, view: HostView) -> tuple[Packet, NetworkInterf
     if chance < 0.06 and source.version == version:
         source = random.choice([*everybody, *outsiders, *strange])
     elif chance < 0.10:
-        text, protocol, port = random.choice(
-            [each for each in SERVICES if ip_address(each[0]).version == source.version]
-        )
+        service, protocol, port = random.choice([each for each in ASKED if each[0].version == source.version])
         near = port + random.choice((0, 0, 1))
-        return Packet(source, ip_address(text), protocol, near, 40_000), sender.id
+        return Packet(source, service, protocol, near, 40_000), sender.id
     if source.version != version:
         return random_packet(random, view)
     neighbours = [
@@ -242,6 +232,8 @@ def _random_traffic(random: Random, view: HostView, source: Address, destination
         return Packet(source, destination, protocol, near, random.randint(1024, 65_535))
     if protocol in ports.TYPED and random.random() < 0.9:
         protocol = icmp
+    if source.version == 6 and protocol == 0:
+        protocol = 254  # 0 is a header there, not a protocol
     if protocol == icmp:
         return Packet(source, destination, protocol, kind << 8 | code, random.randint(0, 65_535))
     return Packet(source, destination, protocol)

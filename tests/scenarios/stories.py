@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from scenarios.frames import ACK, SYN, frame_of
+from scenarios.frames import ACK, SYN, Part, frame_of, parts_of
 from scenarios.worlds import (
     OPEN,
     PASS,
@@ -35,6 +35,7 @@ from stockade.model.addresses import mac_of
 from stockade.model.flow import DropReason, Packet
 from stockade.model.host_view import HostView
 from stockade.model.ids import NetworkInterfaceId
+from stockade.model.tracking import ConnectionTracking
 from stockade.policy.dissect import QUERIES
 
 CLIENT, SERVER = "client", "server"
@@ -96,7 +97,25 @@ class Complains:
     kind: int | None = None
 
 
-Told: TypeAlias = Is | Cuts | Waits | Opens | Goes | Answers | Complains
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A datagram of the client in three fragments, sent in this order; a piece may come twice, or `overlap`."""
+
+    flow: str
+    traffic: str
+    order: tuple[int | str, ...]
+    expected: tuple[DropReason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remembers:
+    """From now on this instance remembers idle flows so long."""
+
+    name: str
+    timers: ConnectionTracking
+
+
+Told: TypeAlias = Is | Cuts | Remembers | Waits | Opens | Goes | Answers | Complains | Pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,23 +166,32 @@ def happens(told: Story, version: int) -> Iterator[Happens]:
     seen: HostView | None = None
     of: World | None = None
     cuts: dict[str, int] = {}
+    timers: dict[str, ConnectionTracking] = {}
     flows: dict[str, Packet] = {}
     for step in told.steps:
         match step:
-            case Is() | Cuts():
+            case Is() | Cuts() | Remembers():
                 if isinstance(step, Is):
                     of = step.world
-                else:
+                elif isinstance(step, Cuts):
                     cuts[step.name] = cuts.get(step.name, 0) + 1
+                else:
+                    timers[step.name] = step.timers
                 assert of is not None, "a story begins with a world"
                 seen = view(of)
                 interfaces = dict(seen.interfaces)
                 for name, count in cuts.items():
                     own = interface_id(of, name)
                     interfaces[own] = replace(interfaces[own], cuts=count)
+                for name, kept in timers.items():
+                    own = interface_id(of, name)
+                    interfaces[own] = replace(interfaces[own], tracking=kept)
                 yield replace(seen, interfaces=interfaces)
             case Waits():
                 yield step
+            case Pieces():
+                assert of is not None, "a story begins with a world"
+                yield from _pieces(step, of, flows, version)
             case _:
                 assert of is not None, "a story begins with a world"
                 yield _packet(step, of, flows, version)
@@ -186,6 +214,18 @@ def _packet(step: Opens | Goes | Answers | Complains, of: World, flows: dict[str
     else:
         frame = frame_of(back if isinstance(step, Answers) else first, mac, flags=step.flags)
     return Packets(frame, interface_id(of, sender), step.expected, step)
+
+
+def _pieces(step: Pieces, of: World, flows: dict[str, Packet], version: int) -> Iterator[Packets]:
+    own = address6 if version == 6 else private_address
+    packet = replace(parse_packet(step.traffic, own(of, CLIENT), own(of, SERVER)), source_port=41_000 + len(flows))
+    flows[step.flow] = packet
+    mac, identification = mac_of(1), 700 + len(flows)
+    pieces: list[bytes] = parts_of(packet, mac, identification)
+    overlap = frame_of(packet, mac, part=Part(identification, 2, more=True), body=bytes(16))
+    for place, expected in zip(step.order, step.expected, strict=True):
+        frame = overlap if place == "overlap" else pieces[int(place)]
+        yield Packets(frame, interface_id(of, CLIENT), expected, step)
 
 
 def _in_family(traffic: str, version: int) -> str:

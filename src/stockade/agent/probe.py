@@ -72,9 +72,10 @@ class Prober:
         async for request in stream.probes():
             try:
                 answer = await asyncio.to_thread(self.probe, request, view())
-            except OSError as err:
+            except Exception as err:
+                # Whatever is asked, the next question is answered too.
                 _log.warning("probe_failed", exc_info=True)
-                answer = untried(request, f"this host could not send it: {err.strerror or err}")
+                answer = untried(request, f"this host could not send it: {err}")
             with contextlib.suppress(OSError):
                 await stream.probed(answer)
 

@@ -1,8 +1,8 @@
 """Instances as containers.
 
-    create   uids ─▶ user namespace and its network ─▶ veth, outer end down ─▶ addresses inside ─▶ record
+    create   uids ─▶ disk ─▶ user namespace and its network ─▶ veth, outer end down ─▶ addresses inside ─▶ record
     start    outer end up ─▶ private mounts: image, id-mapped, under an overlay ─▶ runtime ─▶ record with the process
-    destroy  cgroups and who lives in them ─▶ veth ─▶ directory
+    destroy  cgroups and who lives in them ─▶ loop device ─▶ veth ─▶ directory
 
 Between create and start only this process holds the namespaces: when it dies, the kernel removes them and the
 veth with them. After start the instance's own processes hold them, and whoever reads the records finds it again.
