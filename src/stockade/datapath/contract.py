@@ -71,7 +71,7 @@ class Datapath(Protocol):
         """
 
     def detach(self, endpoint: NetworkInterfaceId) -> None:
-        """The endpoint is gone: its device drops all (somebody else's: is free again), its flows and number are retired."""
+        """The endpoint is gone: a device of ours drops all, its flows and its number are retired."""
 
     def apply(self, desired: HostPolicy) -> Applied:
         """Make this the policy, whole and at once per endpoint. Idempotent, safe to repeat after a crash.
