@@ -23,7 +23,10 @@ ROOT = Path(__file__).parents[2]
 MODULES = ("veth", "sch_ingress", "cls_bpf")
 PACKAGES = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py")
 LEFT_OUT = {"site-packages", "test", "__pycache__", "idlelib", "tkinter", "ensurepip", "lib2to3"}
-TESTS = ("test_object", "test_datapath", "test_packets", "test_scenarios_in_the_kernel", "test_flows_by_chance")
+TESTS = (
+    *("test_object", "test_datapath", "test_packets", "test_both_families", "test_timers"),
+    *("test_scenarios_in_the_kernel", "test_flows_by_chance", "test_address_reuse"),
+)
 EXIT = re.compile(r"^EXIT (\d+)", re.MULTILINE)
 
 INIT = """#!/bin/busybox sh
