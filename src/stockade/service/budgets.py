@@ -214,6 +214,7 @@ class _Scratch:
         self._planned = planned
         self._resources = budgets.resources
         self._new = {group_set(one.groups) for one in planned.coming}
+        self._summaries: dict[SecurityGroupId, Summary] = {}
 
     def concerned_groups(self) -> set[SecurityGroupId]:
         """Groups whose rule sets may come to need more."""
@@ -298,7 +299,10 @@ class _Scratch:
     def _summary(self, id: SecurityGroupId) -> Summary:
         planned = self._planned.groups.get(id)
         if planned is not None:
-            return summarize(planned.rules)
+            # Once, and not for each set of groups that it is in.
+            if id not in self._summaries:
+                self._summaries[id] = summarize(planned.rules)
+            return self._summaries[id]
         return self._budgets.summary_of(self._resources.groups.get(id))
 
     def _measure(self, groups: GroupSet) -> Cost:
