@@ -10,7 +10,7 @@ import pytest
 BPF = Path(__file__).parents[2] / "bpf"
 SOURCES = sorted(BPF.glob("*.[ch]"))
 HEADERS = [path for path in SOURCES if path.suffix == ".h"]
-LINES = 2900
+LINES = 3000
 """Without blanks and comments, of all files together."""
 LINES_OF_ONE = 400
 

@@ -39,6 +39,8 @@ def two_conversations(wire: Wire) -> None:
     wire.change(without_rules(wire.seen))
     for tenant in ("mine", "yours", "mine"):  # each goes on by its own entry: rules let nothing through any more
         assert wire.send(frame(wire, tenant, ACK), f"client-{tenant}") == PASSED
+    # A SYN only looks like the old connection: it is judged.
+    assert wire.send(frame(wire, "mine", 0x02), "client-mine") == "NO_EGRESS_RULE"
 
 
 def a_third_party(wire: Wire) -> None:
