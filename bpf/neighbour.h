@@ -30,16 +30,18 @@ inlined enum neighbour_outcome answer_arp(struct __sk_buff *skb, const struct en
 	struct arp_ipv4 *arp;
 	struct ethhdr *eth;
 	__be32 sender, target;
+	/* Where others forward, nothing strange is passed on: some stacks take ARP of other hardware for theirs. */
+	const enum neighbour_outcome strange = self->flags & FILTERED ? NEIGHBOUR_FORGED : NEIGHBOUR_IGNORED;
 
 	if (!reach(skb, ETH_HLEN + sizeof(*arp)))
-		return NEIGHBOUR_IGNORED;
+		return strange;
 	eth = frame_start(skb);
 	arp = (void *)(eth + 1);
 	if ((void *)(arp + 1) > frame_end(skb))
-		return NEIGHBOUR_IGNORED;
+		return strange;
 	if (arp->hardware != bpf_htons(ARPHRD_ETHER) || arp->protocol != bpf_htons(ETH_P_IP) ||
 	    arp->lengths[0] != 6 || arp->lengths[1] != 4)
-		return NEIGHBOUR_IGNORED;
+		return strange;
 	__builtin_memcpy(&sender, arp->sender, 4);
 	__builtin_memcpy(&target, arp->target, 4);
 #ifndef BREAK_ANTISPOOF
@@ -61,10 +63,11 @@ inlined enum neighbour_outcome answer_arp(struct __sk_buff *skb, const struct en
 	return NEIGHBOUR_ANSWERED;
 }
 
-#define SOLICITATION   135
-#define ADVERTISEMENT  136
-#define MESSAGE_LENGTH 24 /* with the target, without options */
-#define OPTION_LENGTH  8  /* of a link-layer address */
+#define SOLICITATION	      135
+#define ADVERTISEMENT	      136
+#define MESSAGE_LENGTH	      24 /* with the target, without options */
+#define ROUTER_MESSAGE_LENGTH 8	 /* a router solicitation, without options */
+#define OPTION_LENGTH	      8	 /* of a link-layer address */
 
 inlined int is_neighbour_message(const struct packet *packet)
 {
@@ -130,8 +133,9 @@ separate int answer_solicitation(struct __sk_buff *skb)
 	struct work *work = desk();
 	struct endpoint *self = work ? live_endpoint(work->slot) : 0;
 	const struct packet *packet;
-	int has_option, foreign = 0;
-	__be32 target[4], *message;
+	int has_option, foreign = 0, to_router;
+	__u32 length, before;
+	__be32 target[4] = {}, *message;
 	struct ipv6hdr *ip;
 	__u8 type, *option;
 
@@ -139,19 +143,30 @@ separate int answer_solicitation(struct __sk_buff *skb)
 		return NEIGHBOUR_IGNORED;
 	packet = &work->packet;
 	type = packet->port >> 8;
-	if (type != SOLICITATION && type != ADVERTISEMENT)
-		return type == ICMPV6_FIRST_NEIGHBOUR ? NEIGHBOUR_IGNORED : NEIGHBOUR_FOREIGN;
-	has_option = reach(skb, L4_V6 + MESSAGE_LENGTH + OPTION_LENGTH);
+	to_router = type == ICMPV6_FIRST_NEIGHBOUR;
+	if (type != SOLICITATION && type != ADVERTISEMENT && !to_router)
+		return NEIGHBOUR_FOREIGN;
+	if (to_router && !(self->flags & FILTERED))
+		return NEIGHBOUR_IGNORED;
+	before = to_router ? ROUTER_MESSAGE_LENGTH : MESSAGE_LENGTH;
+	reach(skb, L4_V6 + MESSAGE_LENGTH + OPTION_LENGTH);
 	ip = frame_start(skb) + L3;
 	message = (void *)(ip + 1);
-	if ((void *)message + MESSAGE_LENGTH > frame_end(skb) || packet->l4 != L4_V6)
+	if ((void *)message + before > frame_end(skb) || packet->l4 != L4_V6)
 		return NEIGHBOUR_FORGED;
-	copy_address(target, message + 2);
-	option = (void *)message + MESSAGE_LENGTH;
-	if (has_option && (void *)(option + OPTION_LENGTH) <= frame_end(skb))
-		foreign = option[0] == (type == SOLICITATION ? 1 : 2) && !has_mac(option + 2, self);
-	else
-		has_option = 0;
+	if (!to_router) {
+		if ((void *)message + MESSAGE_LENGTH > frame_end(skb))
+			return NEIGHBOUR_FORGED;
+		copy_address(target, message + 2);
+	}
+	/* One option at most: a lie could stand behind another. */
+	length = bpf_ntohs(ip->payload_len);
+	if (length < before || length > before + OPTION_LENGTH)
+		return NEIGHBOUR_FORGED;
+	option = (void *)message + before;
+	has_option = length == before + OPTION_LENGTH && (void *)(option + OPTION_LENGTH) <= frame_end(skb);
+	if (has_option)
+		foreign = option[0] == (type == ADVERTISEMENT ? 2 : 1) && !has_mac(option + 2, self);
 #ifdef BREAK_ANTISPOOF
 	(void)foreign;
 #else

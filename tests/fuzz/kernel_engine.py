@@ -12,7 +12,9 @@ from stockade.model.flow import DropReason, Packet
 from stockade.model.ids import NetworkInterfaceId
 from stockade.policy.entries import HostPolicy
 
-TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7
+TC_ACT_REDIRECT, TC_ACT_UNSPEC = 7, 0xFFFFFFFF
+PASSES = (TC_ACT_REDIRECT, TC_ACT_UNSPEC)
+"""To where it is for; or, in filter mode, on to whatever else is attached there."""
 TICK_NS = 1 << 27
 ETHERNET = 14
 HEADERS = {b"\x08\x00": 20, b"\x86\xdd": 40}
@@ -58,11 +60,13 @@ class KernelEngine:
             if isinstance(step, Wait):
                 self._grow_older(step.seconds)
             else:
-                yield self._send(step) if _may_be_run(step.frame) else None
+                yield self._send(step) if may_be_run(step.frame) else None
 
-    def ask(self, frame: bytes, sender: NetworkInterfaceId | None) -> tuple[Said, Packet | None]:
-        """What becomes of one frame, and the packet that the kernel says it saw."""
-        return self._judge.host.run(lambda: self._run(frame, sender))
+    def ask(
+        self, frame: bytes, sender: NetworkInterfaceId | None, program: str = "from_endpoint"
+    ) -> tuple[Said, Packet | None]:
+        """What becomes of one frame, and the packet that the kernel says it saw. `program`: at which hook."""
+        return self._judge.host.run(lambda: self._run(frame, sender, program))
 
     def wait(self, seconds: float) -> None:
         """Time passes."""
@@ -72,29 +76,31 @@ class KernelEngine:
         """The same for frames of one sender, each with the packet that the kernel says it saw."""
 
         def play() -> list[tuple[Said, Packet | None] | None]:
-            return [self._run(frame, sender) if _may_be_run(frame) else None for frame in frames]
+            return [self._run(frame, sender) if may_be_run(frame) else None for frame in frames]
 
         return self._judge.host.run(play)
 
     def _send(self, step: Sent) -> Said:
         return self._run(step.frame, step.sender)[0]
 
-    def _run(self, frame: bytes, sender: NetworkInterfaceId | None) -> tuple[Said, Packet | None]:
+    def _run(
+        self, frame: bytes, sender: NetworkInterfaceId | None, program: str = "from_endpoint"
+    ) -> tuple[Said, Packet | None]:
         if sender is None:
             program, device = "from_gateway", self._judge._gateway.index
             frame = bytes.fromhex(self._judge._gateway.mac.replace(":", "")) + frame[6:]
         else:
-            program, device = "from_endpoint", self._judge._devices[sender]
+            device = self._judge._devices[sender]
         context = struct.pack("=40xI", device).ljust(192, b"\0")  # struct __sk_buff with its ifindex
         action = syscall.test_run(self._kernel.programs[program], frame, context).action
         told = list(self._judge.host.datapath._target.flows())
         if told:
             assert len(told) == 1, told
-            assert told[0].passed == (action == TC_ACT_REDIRECT), (action, told)
+            assert told[0].passed == (action in PASSES), (action, told)
             if told[0].reason in SILENT:  # some of their kind had addresses to tell of
                 self._counted[told[0].reason] = self._count(told[0].reason)
             return Said(told[0].passed, told[0].reason, told[0].rules), told[0].packet
-        if action == TC_ACT_REDIRECT:
+        if action in PASSES:
             return Said(True, DropReason.NONE, None), None
         return Said(False, self._silent_reason(), None), None
 
@@ -131,6 +137,6 @@ class KernelEngine:
         self.close()
 
 
-def _may_be_run(frame: bytes) -> bool:
+def may_be_run(frame: bytes) -> bool:
     """A test run takes no frame whose IP header is cut short; those are sent for real in tests/kernel."""
     return len(frame) - ETHERNET >= HEADERS.get(frame[12:14], 0)

@@ -1,11 +1,12 @@
-"""These tests on another kernel, in a virtual machine without disk or network: about three minutes, emulated.
+"""These tests on another kernel, in a virtual machine without disk or network: some minutes, emulated.
 
-    apt-get download linux-image-6.1.0-XX-cloud-amd64
-    python tests/kernel/other_kernel.py linux-image-*.deb [pytest arguments]
+    ./dev test --kernel 6.1 [pytest arguments]              Debian's own package of that series, from apt
+    ./dev test --kernel linux-image-6.1.0-56-cloud-amd64_6.1.192-2_amd64.deb [pytest arguments]
 
-The initial file system is this Python, this checkout, pytest and busybox; its first process runs the tests. The
+The initial file system is this Python, this checkout, pytest and busybox; its first process mounts what systemd does
+with unified cgroups (cgroup2 and nothing else), says what our probe finds in this kernel, and runs the tests. The
 kernel must be of this machine's architecture, with veth, sch_ingress and cls_bpf built in or as plain modules.
-Needs qemu-system, dpkg and busybox-static. A test of time may miss its mark: an emulated processor is slow.
+Needs qemu-system, dpkg and busybox-static.
 """
 
 import gzip
@@ -23,10 +24,10 @@ ROOT = Path(__file__).parents[2]
 MODULES = ("veth", "sch_ingress", "cls_bpf")
 PACKAGES = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py")
 LEFT_OUT = {"site-packages", "test", "__pycache__", "idlelib", "tkinter", "ensurepip", "lib2to3"}
-TESTS = (
-    *("test_object", "test_datapath", "test_packets", "test_both_families", "test_timers"),
-    *("test_scenarios_in_the_kernel", "test_flows_by_chance", "test_address_reuse"),
-)
+PACKAGE = "linux-image-{series}[0-9.-]*-cloud-{architecture}"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+DOWNLOADS = ROOT / ".stockade" / "kernels"
+LONGEST_S = 3600
 EXIT = re.compile(r"^EXIT (\d+)", re.MULTILINE)
 
 INIT = """#!/bin/busybox sh
@@ -34,10 +35,15 @@ INIT = """#!/bin/busybox sh
 /bin/busybox mount -t sysfs sys /sys
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox mount -t tmpfs tmp /tmp
+/bin/busybox mount -t tmpfs run /run
+/bin/busybox mount -t cgroup2 cgroup2 /sys/fs/cgroup
+/bin/busybox mount -t bpf bpf /sys/fs/bpf
 for module in /modules/*; do /bin/busybox insmod $module; done
 export PATH=/bin PYTHONPATH=/app/src:/app/tests:/site PYTHONDONTWRITEBYTECODE=1 HOME=/tmp NO_COLOR=1
 cd /app
 /bin/busybox uname -r
+{python} -c "from stockade.datapath.ebpf.features import probe_features
+for found in probe_features(): print(found)"
 {python} -m pytest -q -c /dev/null --rootdir /app --noconftest --import-mode=importlib -p no:cacheprovider \\
     --tb=short -W ignore {tests}
 echo "EXIT $?"
@@ -74,8 +80,7 @@ def contents(kernel: Path) -> dict[str, Path]:
     found |= {"/bin/busybox": Path("/bin/busybox"), "/bin/ip": ip}
     found |= dict(libraries_of(python, ip, *(standard / "lib-dynload").glob("*.so")))
     found |= dict(files_below(ROOT / "src", "/app/src"))
-    for folder in ("kernel", "scenarios"):
-        found |= dict(files_below(ROOT / "tests" / folder, f"/app/tests/{folder}"))
+    found |= dict(files_below(ROOT / "bpf", "/app/bpf")) | dict(files_below(ROOT / "tests", "/app/tests"))
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         assert spec is not None and spec.origin is not None, f"{name} is not installed"
@@ -110,31 +115,56 @@ def write_archive(out: Path, init: str, files: dict[str, Path]) -> None:
         add("TRAILER!!!", 0)
 
 
+def package_of(wanted: str) -> Path:
+    """The package file itself, or the newest of this series in Debian 12, downloaded when it is not there yet."""
+    if wanted.endswith(".deb"):
+        return Path(wanted)
+    pattern = PACKAGE.format(series=re.escape(wanted + "."), architecture=ARCHITECTURES[os.uname().machine])
+    listed = subprocess.run(["apt-cache", "pkgnames", "linux-image-"], capture_output=True, text=True, check=True)
+    names = [name for name in listed.stdout.split() if re.fullmatch(pattern, name)]
+    if not names:
+        raise SystemExit(f"error: apt knows no package like {pattern}\n  try:  a package file: --kernel FILE.deb")
+    newest = max(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+    DOWNLOADS.mkdir(parents=True, exist_ok=True)
+    if not list(DOWNLOADS.glob(f"{newest}_*.deb")):
+        subprocess.run(["apt-get", "download", "-qq", newest], cwd=DOWNLOADS, check=True)
+    return max(DOWNLOADS.glob(f"{newest}_*.deb"), key=lambda path: path.stat().st_mtime)
+
+
 def run(package: Path, arguments: list[str]) -> int:
     """The exit code of pytest in there; 70 when it never came to an end."""
     with tempfile.TemporaryDirectory() as directory:
         kernel = Path(directory, "kernel")
         subprocess.run(["dpkg", "-x", str(package), str(kernel)], check=True)
         image = next(kernel.glob("boot/vmlinu*"))
-        tests = " ".join(arguments or [f"tests/kernel/{name}.py" for name in TESTS])
-        init = INIT.format(python=Path(sys.executable).resolve(), tests=tests)
+        here = sorted(str(path.relative_to(ROOT)) for path in Path(__file__).parent.glob("test_*.py"))
+        init = INIT.format(python=Path(sys.executable).resolve(), tests=" ".join(arguments or here))
         archive = Path(directory, "initrd.gz")
         write_archive(archive, init, contents(kernel))
         machine = [f"qemu-system-{os.uname().machine}", "-m", "3072", "-nographic", "-no-reboot"]
         machine += ["-M", "q35"] if os.uname().machine == "x86_64" else ["-M", "virt", "-cpu", "max"]
         boot = ["-kernel", str(image), "-initrd", str(archive), "-append", "console=ttyS0 panic=-1 quiet"]
-        said = subprocess.run(
-            [*machine, *boot],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            check=False,
-        ).stdout
-    print(said)
+        said = heard([*machine, *boot])
     ended = EXIT.search(said)
     return int(ended[1]) if ended else 70
 
 
+def heard(command: list[str]) -> str:
+    """What the machine says on its console, shown as it says it."""
+    pieces: list[str] = []
+    with subprocess.Popen(
+        ["timeout", "--kill-after=10", str(LONGEST_S), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            print(line, end="", flush=True)
+            pieces.append(line)
+    return "".join(pieces)
+
+
 if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1]), sys.argv[2:]))
+    sys.exit(run(package_of(sys.argv[1]), sys.argv[2:]))

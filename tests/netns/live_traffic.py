@@ -16,6 +16,7 @@ import socket
 import struct
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Between:
     port: int
 
 
-class InThread:
+class InThread(ABC):
     """Something that goes on in a thread while the block runs. Its error ends the block."""
 
     def __init__(self) -> None:
@@ -67,8 +68,9 @@ class InThread:
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._guarded, daemon=True)
 
+    @abstractmethod
     def work(self) -> None:
-        raise NotImplementedError
+        """What goes on."""
 
     def _guarded(self) -> None:
         try:

@@ -49,6 +49,11 @@ class Engine:
 
         return self.site.inside(told)
 
+    def isolate(self, device: str, how: str) -> None:
+        """As an engine does that lets no container speak to another."""
+        command = ["bridge", "link", "set", "dev", device, "isolated", how]
+        self.site.inside(lambda: subprocess.run(command, check=True))
+
     def end(self) -> None:
         for space in self.spaces.values():
             subprocess.run(["ip", "netns", "del", space], check=True)
@@ -139,6 +144,28 @@ def test_a_cut_ends_a_tracked_connection_that_no_rule_allows_any_more(engine: En
         os.close(near)
         os.close(far)
         assert site.stockade("detach", "veth2").returncode == 0
+
+
+def test_what_somebody_else_did_not_forward_is_no_disagreement(engine: Engine) -> None:
+    site = engine.site
+    for number, device in enumerate(DEVICES, 11):
+        assert site.stockade("attach", device, "-g", "default", "--address", f"172.30.0.{number}").returncode == 0
+    try:
+        code, answer = told(site, "explain", "veth1", "veth2", "tcp/80", "--probe")
+        assert (code, answer["probe"]["agrees"]) == (0, True)
+        for device in DEVICES:
+            engine.isolate(device, "on")
+        code, answer = told(site, "explain", "veth1", "veth2", "tcp/80", "--probe")
+        assert (code, answer["verdict"], answer["probe"]["agrees"]) == (6, "pass", None)
+        assert answer["probe"]["sent"] == 0 or "forwards" in answer["probe"]["undecided"]
+        subprocess.run(["ip", "-n", engine.spaces["veth2"], "link", "set", "eth0", "down"], check=True)
+        code, answer = told(site, "explain", "veth1", "veth2", "tcp/80", "--probe")
+        assert (code, answer["probe"]["sent"]) == (6, 0)
+        assert "has its device down" in answer["probe"]["undecided"]
+    finally:
+        for device in DEVICES:
+            engine.isolate(device, "off")
+            assert site.stockade("detach", device).returncode == 0
 
 
 def test_what_cannot_be_attached_says_why(engine: Engine) -> None:

@@ -114,7 +114,7 @@ def test_what_cannot_be_probed_is_said_and_the_model_still_answers(running: Test
     ):
         code, answer = probed(running, source, destination, "tcp/80")
         assert (code, answer["verdict"], answer["probe"]["agrees"]) == (6, "blocked", None)
-        assert told in answer["probe"]["untried"]
+        assert told in answer["probe"]["undecided"]
 
 
 @pytest.mark.parametrize("mode", ["model", "kernel", "both"])

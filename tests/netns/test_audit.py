@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from netns.site import TestSite, build_micro, until
-from netns.test_daemon import launch
+from netns.test_daemon import launch, tcp
 from stockade.datapath.ebpf import syscall
 from stockade.datapath.ebpf.maps import Map
 
@@ -85,6 +85,24 @@ def test_an_untouched_host_has_no_drift(site: TestSite, machine: dict[str, Any])
     after = audit_of(site)
     assert (after["drift"], after["repaired"], after["failure"]) == (0, 0, None)
     assert after["compared"] > 0
+
+
+def test_launches_changes_and_terminations_are_no_drift(site: TestSite, machine: dict[str, Any]) -> None:
+    ec2, before = site.client(), audit_of(site)
+    group, made = launch(ec2, 4, 22)
+    for port in range(8000, 8010):
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=tcp(port))
+    names = [one["InstanceId"] for one in made]
+    ec2.terminate_instances(InstanceIds=names)
+    until(lambda: all(state_of(ec2, name) == "terminated" for name in names))
+    until(lambda: audit_of(site)["audits"] >= before["audits"] + 5)
+    after = audit_of(site)
+    assert (after["drift"], after["failure"]) == (before["drift"], None), site.log()
+
+
+def state_of(ec2: Any, instance: str) -> str:
+    told = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    return str(told["State"]["Name"])
 
 
 @pytest.mark.parametrize("side", ["ingress", "egress"])

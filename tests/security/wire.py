@@ -71,6 +71,12 @@ class Wire:
         self.enforce(dual(world))
 
     def enforce(self, seen: HostView) -> None:
+        """This is the view from now on, and nothing is remembered in the kernel."""
+        self.change(seen)
+        if self._judge is not None:
+            self._judge.forget_flows()
+
+    def change(self, seen: HostView) -> None:
         """This is the view from now on; what was remembered stays."""
         self.seen = seen
         policy = self.policy_of(seen)
@@ -80,7 +86,6 @@ class Wire:
         self._memory = advance(self._memory, seen)
         if self._judge is not None:
             self._judge.enforce(policy)
-            self._judge.forget_flows()
 
     @staticmethod
     def policy_of(seen: HostView) -> HostPolicy:

@@ -126,6 +126,8 @@ class _Ends:
             if device is None:
                 raise NoFarEnd(f"{id} has no device now")
             self._ends[id] = self._stack.enter_context(far_end(self._route, device))
+            if not self._ends[id].up:
+                raise NoFarEnd(f"{id}'s guest has its device down")
         return self._ends[id]
 
     def listener(self, id: NetworkInterfaceId) -> socket.socket:

@@ -66,6 +66,10 @@ KEYS = (
     Key("images.unknown", "refuse", "base: any unknown ami id starts the base image", ("refuse", "base")),
     Key("quotas.rules_per_group", 60, "per direction, vpc accounts"),
     Key("quotas.groups_per_interface", 5, "vpc accounts"),
+    Key("quotas.groups", 2500, "per account and region, vpc accounts"),
+    Key("quotas.vpcs", 5, "per account and region, the default one too"),
+    Key("quotas.subnets", 200, "per VPC"),
+    Key("quotas.prefix_lists", 100, "per account and region"),
     Key("quotas.instances", 1000, "per account and region"),
     Key(
         "quotas.tracked_flows", 32768, "per interface; beyond, its half-open flows are forgotten, then new ones dropped"

@@ -29,6 +29,7 @@ class FarEnd:
     index: int
     name: str
     mac: str
+    up: bool
 
 
 class NoFarEnd(Exception):
@@ -51,7 +52,7 @@ def far_end(route: Netlink, device: str) -> Iterator[FarEnd]:
             link = next((one for one in list_links(inside) if one.index == index), None)
         if link is None:
             raise NoFarEnd(f"{device}'s other end is gone")
-        yield FarEnd(netns, link.index, link.name, link.mac)
+        yield FarEnd(netns, link.index, link.name, link.mac, link.up)
     finally:
         os.close(netns)
 

@@ -36,6 +36,7 @@ class PrefixList:
     entries: tuple[ListEntry, ...] = ()
     modified: bool = False
     """Whether it was changed since it was made, also in what makes no version; EC2 tells the two apart."""
+    client_token: str | None = None
 
     @property
     def cidrs(self) -> tuple[Cidr, ...]:

@@ -40,10 +40,10 @@ class Cost(NamedTuple):
     endpoints: int = 0
 
     def plus(self, other: "Cost") -> "Cost":
-        return Cost(*map(add, self, other))
+        return Cost._make(map(add, self, other))
 
     def minus(self, other: "Cost") -> "Cost":
-        return Cost(*map(sub, self, other))
+        return Cost._make(map(sub, self, other))
 
 
 class Capacity(NamedTuple):
@@ -76,7 +76,7 @@ def shortage(cost: Cost, room: Cost) -> Shortage | None:
     return None
 
 
-Lengths: TypeAlias = Counter[tuple[int, int]]
+Lengths: TypeAlias = Mapping[tuple[int, int], int]
 """How many blocks there are of each family and prefix length."""
 
 
@@ -103,7 +103,7 @@ def summarize(rules: Iterable[Rule]) -> Summary:
 
 
 def _summarize(gate: Iterable[Rule]) -> GateSummary:
-    blocks: tuple[Lengths, Lengths] = (Counter(), Counter())
+    blocks: tuple[Counter[tuple[int, int]], Counter[tuple[int, int]]] = (Counter(), Counter())
     lists: list[tuple[PrefixListId, bool]] = []
     groups: list[tuple[SecurityGroupId, bool]] = []
     protocols = set()
@@ -131,28 +131,30 @@ def bound(summaries: Iterable[Summary], members: Members, lists: Mapping[PrefixL
     It counts pairs of a peer's key and a rule that holds there: no more keys than pairs, and no more than two intervals
     for each. The rules themselves are not counted: sets share them.
     """
-    total = Cost(policies=1)
+    pairs, prefixes, prefixes6 = 0, 0, 0
     for gates in zip(*summaries, strict=True):
-        weight = len(frozenset[int]().union(*(gate.protocols for gate in gates))) + len(ALWAYS_SPELLED) + 1
-        single, for_all = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
-        pairs = 0
+        protocols = gates[0].protocols.union(*(gate.protocols for gate in gates[1:]))
+        weight = len(protocols) + len(ALWAYS_SPELLED) + 1
+        blocks: dict[tuple[int, int], int] = {}  # of each family and length
+        own: dict[tuple[int, int], int] = {}  # pairs of those blocks with the rules that name them
         for gate in gates:
-            single.update(gate.blocks)
-            for_all.update(gate.blocks_for_all)
-            for name, every in gate.lists:
-                (for_all if every else single).update(lists.get(name, {}))
             for group, every in gate.groups:
                 pairs += len(members(group)) * (weight if every else 1)
-        held = {4: 0, 6: 0}  # by rules for shorter blocks
+            counted = [(gate.blocks, 1), (gate.blocks_for_all, weight)]
+            counted += [(lists.get(name, {}), weight if every else 1) for name, every in gate.lists]
+            for named, factor in counted:
+                for place, count in named.items():
+                    blocks[place] = blocks.get(place, 0) + count
+                    own[place] = own.get(place, 0) + count * factor
+        shorter = {4: 0, 6: 0}
         counts = {4: 0, 6: 0}
-        for family, length in sorted(single.keys() | for_all.keys()):
-            place = (family, length)
-            more = single[place] + for_all[place] * weight
-            pairs += (single[place] + for_all[place]) * held[family] + more
-            held[family] += more
-            counts[family] += single[place] + for_all[place]
-        total = total.plus(Cost(0, 0, pairs, 2 * pairs, counts[4], counts[6]))
-    return total
+        for place in sorted(blocks):
+            family = place[0]
+            pairs += blocks[place] * shorter[family] + own[place]
+            shorter[family] += own[place]
+            counts[family] += blocks[place]
+        prefixes, prefixes6 = prefixes + counts[4], prefixes6 + counts[6]
+    return Cost(1, 0, pairs, 2 * pairs, prefixes, prefixes6)
 
 
 def measure(rules: Iterable[Rule], members: Members, prefix_lists: PrefixLists, inline: int) -> Cost:

@@ -78,6 +78,7 @@ class Neighbour:
     claims: frozenset[MacAddress]
     target: Address | None
     hop_limit: int = 255
+    is_strange: bool = False  # more than one option, behind which a lie could stand, or a fragment header before it
     packet: Packet | None = None  # as ICMPv6 like any other, which it is where nobody is a neighbour
 
 
@@ -151,9 +152,9 @@ def _ipv6(body: bytes, mac: MacAddress) -> Dissected:
         return DropReason.OPTIONS if following in EXTENSIONS else DropReason.FRAGMENT
     packet = Packet(IPv6Address(body[8:24]), IPv6Address(body[24:40]), following)
     if following == ICMPV6 and length >= 8 and rest[0] in NEIGHBOUR_TYPES and not (fragment and fragment.low):
-        torn = body[6] == FRAGMENT_HEADER  # it may not be in parts (RFC 6980)
         message = Packet(packet.source, packet.destination, ICMPV6, _number(rest, 0, 2))
-        return _neighbour_message(message, rest[: 8 if torn else length], body[7], mac)
+        torn = body[6] == FRAGMENT_HEADER  # it may not be in parts (RFC 6980)
+        return _neighbour_message(message, rest[: 8 if torn else length], body[7], mac, torn)
     return _transport(packet, rest, length, fragment, mac)
 
 
@@ -258,18 +259,14 @@ def _arp(body: bytes, mac: MacAddress) -> Dissected:
     return Neighbour(kind, mac, IPv4Address(body[14:18]), frozenset({_mac(body[8:14])}), IPv4Address(body[24:28]))
 
 
-def _neighbour_message(packet: Packet, message: bytes, hop_limit: int, mac: MacAddress) -> Neighbour:
+def _neighbour_message(packet: Packet, message: bytes, hop_limit: int, mac: MacAddress, torn: bool) -> Neighbour:
     """Target and the sender's link-layer addresses, where the message has them."""
     kind = message[0]
     target = IPv6Address(message[8:24]) if kind in (SOLICITS, ADVERTISES) and len(message) >= 24 else None
-    wanted = 2 if kind == ADVERTISES else 1
-    options = message[8:] if kind == SOLICITS_ROUTER else message[24:]
-    claims: set[MacAddress] = set()
-    while len(options) >= 8 and options[1]:
-        if options[0] == wanted and options[1] == 1:
-            claims.add(_mac(options[2:8]))
-        options = options[options[1] * 8 :]
-    return Neighbour(kind, mac, packet.source, frozenset(claims), target, hop_limit, packet)
+    option = message[8:] if kind == SOLICITS_ROUTER else message[24:]
+    names_a_mac = len(option) == 8 and option[0] == (2 if kind == ADVERTISES else 1)
+    claims = frozenset({_mac(option[2:8])} if names_a_mac else ())
+    return Neighbour(kind, mac, packet.source, claims, target, hop_limit, torn or len(option) > 8, packet)
 
 
 def _mac(octets: bytes) -> MacAddress:

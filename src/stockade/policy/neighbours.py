@@ -38,7 +38,7 @@ def _forged_discovery(own: ViewInterface, said: Neighbour) -> DropReason | None:
         return DropReason.FOREIGN_REPLY
     if said.type == SOLICITS_ROUTER:
         return None
-    strange = said.target is None or said.hop_limit != 255 or said.claims - {own.mac}
+    strange = said.target is None or said.hop_limit != 255 or said.is_strange or said.claims - {own.mac}
     foreign = not said.sender.is_unspecified and not covers(LINK, said.sender) and said.sender not in own.addresses
     about_others = said.type == ADVERTISES and (
         said.target is None or (not covers(LINK, said.target) and said.target not in own.addresses)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from stockade.model import keys
 from stockade.model.change import Revision
 from stockade.model.errors import CapacityExceeded
 from stockade.model.ids import HostId, PrefixListId, SecurityGroupId, VpcId
@@ -149,6 +150,7 @@ class Budgets:
             match edit.new:
                 case NetworkInterface():
                     self._come(edit.new)
+            self._recount(edit)
             for value in (edit.old, edit.new):
                 match value:
                     case SecurityGroup():
@@ -159,6 +161,17 @@ class Budgets:
                         self._stale([user.id for user in self.resources.users_of(value.id)])
                         if edit.new is None:
                             self._lengths.pop(value.id, None)
+
+    def _recount(self, edit: Edit) -> None:
+        """The rules of a group that has more or fewer now, on the hosts that use it."""
+        was = len(edit.old.rules) if isinstance(edit.old, SecurityGroup) else 0
+        now = len(edit.new.rules) if isinstance(edit.new, SecurityGroup) else 0
+        if was == now:
+            return
+        id = SecurityGroupId(keys.parts_of(edit.key)[0])
+        for host in self.hosts.values():
+            if host.rules is not None and id in host.of_group:
+                host.rules += now - was
 
     def _come(self, interface: NetworkInterface) -> None:
         host = self.hosts.setdefault(interface.host, _Host())
@@ -200,8 +213,6 @@ class Budgets:
         """What is known of the rule sets of these groups is not so any more."""
         for group in groups:
             for host in self.hosts.values():
-                if group in host.of_group:
-                    host.rules = None
                 for each in host.of_group.get(group, ()):
                     host.forget(each)
 
@@ -214,6 +225,7 @@ class _Scratch:
         self._planned = planned
         self._resources = budgets.resources
         self._new = {group_set(one.groups) for one in planned.coming}
+        self._summaries: dict[SecurityGroupId, Summary] = {}
 
     def concerned_groups(self) -> set[SecurityGroupId]:
         """Groups whose rule sets may come to need more."""
@@ -298,7 +310,10 @@ class _Scratch:
     def _summary(self, id: SecurityGroupId) -> Summary:
         planned = self._planned.groups.get(id)
         if planned is not None:
-            return summarize(planned.rules)
+            # Once, and not for each set of groups that it is in.
+            if id not in self._summaries:
+                self._summaries[id] = summarize(planned.rules)
+            return self._summaries[id]
         return self._budgets.summary_of(self._resources.groups.get(id))
 
     def _measure(self, groups: GroupSet) -> Cost:
@@ -321,6 +336,8 @@ class _Scratch:
 
     def _members(self, group: SecurityGroupId) -> Collection[GroupSet]:
         present = self._budgets.identities.get(group, _NOBODY).keys()
+        if not self._new:
+            return present
         new = [groups for groups in self._new if group in groups and groups not in present]
         return {*present, *new} if new else present
 

@@ -12,6 +12,7 @@ from stockade.model.errors import (
     PrefixListVersionMismatch,
     QuotaExceeded,
     ResourceNotFound,
+    TokenReused,
 )
 from stockade.model.ids import PrefixListId, check_id
 from stockade.model.prefix_list import FAMILIES, LONGEST_NAME, ListEntry, PrefixList, in_order, version_of
@@ -29,6 +30,7 @@ from stockade.store.contract import Empty, Guard
 LONGEST_DESCRIPTION = 255
 MOST_AT_ONCE = 100
 _RESERVED = "com.amazonaws"
+_TOKENS = "pl "  # apart from those of launches
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +58,37 @@ class PrefixLists:
         max_entries: int,
         entries: Sequence[ListEntry] = (),
         tags: Mapping[str, str] | None = None,
+        client_token: str | None = None,
     ) -> PrefixList:
-        """At version 1. Raises ParameterInvalid, QuotaExceeded."""
+        """At version 1. The same client token again gives the same list.
+
+        Raises ParameterInvalid, QuotaExceeded, TokenReused.
+        """
         _check_name(name)
         self._check_size(max_entries)
         check_tags(tags or {})
 
         def decide() -> Decision[PrefixList]:
             cell = self._cell
+            before = self._made_with(caller, client_token)
+            if before is not None:
+                if (before.name, before.family) != (name, family):
+                    raise TokenReused(str(client_token))
+                return Decision([], [], before)
             have, limit = len(self._all(caller)), cell.settings.quotas.prefix_lists
             if have >= limit:
                 raise QuotaExceeded("prefix_lists", limit, 1, have)
             id = PrefixListId(cell.mint("pl", caller.account))
-            empty = PrefixList(id, caller.account.id, caller.region, name, family, max_entries)
+            empty = PrefixList(
+                id, caller.account.id, caller.region, name, family, max_entries, client_token=client_token
+            )
             made = replace(empty, entries=_edited(empty, entries, ()))
             changes: list[Change] = [put(made), put(version_of(made))]
             if tags:
                 changes.append(put(TagSet(id, caller.account.id, dict(tags))))
-            return Decision([cell.unchanged(changes[0].key)], changes, made)
+            if client_token:
+                changes.append(Change(_token(made, client_token), id))
+            return Decision([cell.unchanged(change.key) for change in changes], changes, made)
 
         return await self._cell.write(decide, on=f"prefix lists {caller.account.id}", enforced=False)
 
@@ -145,6 +160,8 @@ class PrefixLists:
                 raise PrefixListInUse(found.id, users)
             versions = [keys.prefix_list_version(found.id, number) for number in resources.versions_of(found.id)]
             gone = [drop(found).key, *versions, keys.document("tag", found.id)]
+            if found.client_token:
+                gone.append(_token(found, found.client_token))
             guards: list[Guard] = [self._cell.unchanged(gone[0]), Empty(keys.references(found.id))]
             return Decision(guards, [Change(key, None) for key in gone], found)
 
@@ -156,6 +173,14 @@ class PrefixLists:
         if found is None or found.account != caller.account.id or found.region != caller.region:
             raise ResourceNotFound(id)
         return found
+
+    def _made_with(self, caller: Caller, token: str | None) -> PrefixList | None:
+        """The list that this client token made."""
+        if not token:
+            return None
+        key = keys.client_token(caller.account.id, caller.region, f"{_TOKENS}{token}")
+        id = self._cell.resources.claims.get(key)
+        return self._cell.resources.prefix_lists.get(PrefixListId(id)) if id else None
 
     def _all(self, caller: Caller) -> list[PrefixList]:
         mine = self._cell.resources.prefix_lists_of(caller.account.id)
@@ -185,6 +210,10 @@ class PrefixLists:
         numbers = self._cell.resources.versions_of(after.id)
         surplus = len(numbers) + 1 - self._cell.settings.quotas.prefix_list_versions
         return [Change(keys.prefix_list_version(after.id, number), None) for number in numbers[: max(0, surplus)]]
+
+
+def _token(made: PrefixList, token: str) -> str:
+    return keys.client_token(made.account, made.region, f"{_TOKENS}{token}")
 
 
 def _changed(before: PrefixList, change: ListChange) -> PrefixList:

@@ -6,6 +6,7 @@ answer -> the packets that stand for the question -> those between real interfac
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from stockade.model import ports
 from stockade.model.host_view import HostView
 from stockade.model.ids import HostId, NetworkInterfaceId
 from stockade.model.probe import MOST_PROBES, ProbeOutcome, ProbePacket, ProbeResult
@@ -25,17 +26,41 @@ SendProbes = Callable[[HostId, tuple[ProbePacket, ...]], Awaitable[tuple[ProbeRe
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A packet that the engine was asked about, and what became of it in the kernel."""
+    """A packet that the engine was asked about, and what became of it in the kernel.
+
+    `attached`: it left or was to reach an attached device, where somebody else forwards.
+    """
 
     tried: Tried
     result: ProbeResult
+    attached: bool = False
+
+    @property
+    def sent(self) -> bool:
+        return self.result.outcome is not ProbeOutcome.UNTRIED
 
     @property
     def agrees(self) -> bool | None:
-        """None: no packet was sent."""
-        if self.result.outcome is ProbeOutcome.UNTRIED:
+        """None: no packet was sent, or what it did tells nothing of the rules."""
+        if self.undecided is not None:
             return None
-        return self.tried.passed is (self.result.outcome is ProbeOutcome.ARRIVED)
+        return self.tried.passed is self._arrived
+
+    @property
+    def undecided(self) -> str | None:
+        """Why it says neither yes nor no."""
+        protocol = self.tried.packet.protocol
+        if not self.sent:
+            return self.result.why or "it was not sent"
+        if self._arrived and not self.tried.passed and protocol not in (*ports.PORTED, *ports.TYPED):
+            return f"a tracked flow of protocol {protocol} between the two may go on, and it would be part of that"
+        if self.tried.passed and not self._arrived and self.attached:
+            return "whoever forwards between the two may have dropped it"
+        return None
+
+    @property
+    def _arrived(self) -> bool:
+        return self.result.outcome is ProbeOutcome.ARRIVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +73,20 @@ class ProbedAnswer:
 
     @property
     def sent(self) -> int:
-        return sum(one.agrees is not None for one in self.packets)
+        return sum(one.sent for one in self.packets)
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the kernel did with every packet what the engine said. None: none was sent."""
+        """Whether the kernel did with every packet what the engine said. None: no packet decided that."""
         said = [one.agrees for one in self.packets if one.agrees is not None]
         return all(said) if said else None
 
     @property
-    def untried(self) -> str | None:
-        """Why the first of those that were not sent was not."""
+    def undecided(self) -> str | None:
+        """Why the first of those that decided nothing did not."""
         if not self.packets:
             return "no packet can stand for the question"
-        return next((one.result.why for one in self.packets if one.agrees is None), None)
+        return next((one.undecided for one in self.packets if one.undecided is not None), None)
 
 
 class Probing:
@@ -101,8 +126,17 @@ class Probing:
                 part = slice(start, start + MOST_PROBES)
                 for at, result in zip(places[part], await self._send(host, packets[part]), strict=True):
                     results[at] = result
-        probed = (Probed(tried, result) for tried, result in zip(chosen, results, strict=True) if result is not None)
+        probed = (
+            Probed(tried, result, self._is_attached(aim))
+            for tried, aim, result in zip(chosen, aims, results, strict=True)
+            if result is not None
+        )
         return ProbedAnswer(answer, tuple(probed), len(answer.reach.tried) - len(chosen))
+
+    def _is_attached(self, aim: tuple[HostId, ProbePacket] | str) -> bool:
+        ends = () if isinstance(aim, str) else (aim[1].sender, aim[1].receiver)
+        found = (self._cell.resources.interfaces.get(end) for end in ends if end is not None)
+        return any(one is not None and one.device is not None for one in found)
 
     def _may_send(self, caller: Caller, directory: Directory, tried: Tried) -> bool:
         """From interfaces of the caller's own, and for administrators also from outside."""

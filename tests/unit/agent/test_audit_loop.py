@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from unittest import mock
 
@@ -10,7 +11,7 @@ import pytest
 from stockade.agent.audit_loop import AuditLoop
 from stockade.agent.serial import SerialCalls
 from stockade.agent.status import MOST_ALLOWANCES, AuditCounts, HostStatus, Phase, allowances
-from stockade.datapath.contract import Usage
+from stockade.datapath.contract import Audit, Usage
 from stockade.model.flow import DropReason
 from stockade.model.ids import NetworkInterfaceId
 from unit.agent.host import START, FakeHost, RecordingDatapath, change, group, whole
@@ -77,6 +78,25 @@ async def test_an_audit_that_fails_is_said_and_tried_again(
     assert len(caplog.records) == 1
     await loop.turn()
     assert (loop.health.failure, loop.health.audits) == (None, 1)
+
+
+async def test_an_audit_that_had_more_to_compare_goes_on_sooner(datapath: RecordingDatapath) -> None:
+    calls = SerialCalls("test")
+    loop = AuditLoop(datapath, calls, every_s=60.0)
+    audit = datapath.audit
+
+    def slow() -> Audit:
+        time.sleep(0.005)
+        return audit()
+
+    with mock.patch.object(datapath, "audit", slow):
+        running = asyncio.create_task(loop.run())
+        async with asyncio.timeout(5):
+            while loop.health.audits < 3:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    calls.close()
 
 
 async def test_a_running_agent_audits_between_its_applies(host: FakeHost) -> None:

@@ -90,14 +90,17 @@ def test_a_rule_names_its_peer_whatever_it_is() -> None:
 
 
 PACKET = {"source": "10.0.0.2", "destination": "10.0.0.1", "traffic": "tcp/80", "expected": "lost", "why": None}
-PROBE: dict[str, Any] = {"agrees": True, "sent": 2, "arrived": 1, "left_out": 0, "untried": None, "packets": []}
+PROBE: dict[str, Any] = {"agrees": True, "sent": 2, "arrived": 1, "left_out": 0, "undecided": None, "packets": []}
 
 
 def test_packets_that_do_otherwise_are_listed_with_what_both_said() -> None:
     assert probe_lines(PROBE) == ["Probe: 2 packets sent, 1 arrived, as the rules say"]
-    nothing = {**PROBE, "agrees": None, "sent": 0, "arrived": 0, "untried": "the sender is imagined"}
+    nothing = {**PROBE, "agrees": None, "sent": 0, "arrived": 0, "undecided": "the sender is imagined"}
     assert probe_lines(nothing) == ["Probe: no packet sent: the sender is imagined"]
-    differs = {**PROBE, "agrees": False, "packets": [{**PACKET, "outcome": "arrived"}, {**PACKET, "outcome": "lost"}]}
+    waiting = {**PROBE, "agrees": None, "undecided": "somebody else forwards"}
+    assert probe_lines(waiting) == ["Probe: 2 packets sent, 1 arrived, which decides nothing: somebody else forwards"]
+    packets = [{**PACKET, "outcome": "arrived", "agrees": False}, {**PACKET, "outcome": "lost", "agrees": True}]
+    differs = {**PROBE, "agrees": False, "packets": packets}
     head, line = probe_lines(differs, unicode=False)
     assert "the kernel does otherwise than the rules say" in head
     assert line == "  tcp/80 10.0.0.2 -> 10.0.0.1: the rules say lost, the kernel arrived"

@@ -105,7 +105,7 @@ def test_without_a_kernel_nothing_is_probed_and_the_rules_still_answer(office: d
     done = stockade(office, "explain", "app1", "web1", "tcp/80", "--probe", "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["verdict"], told["probe"]["agrees"]) == (6, "pass", None)
-    assert "enforce.mode none" in told["probe"]["untried"]
+    assert "enforce.mode none" in told["probe"]["undecided"]
 
 
 POLICY = """

@@ -195,6 +195,9 @@ async def play(chance: Random, steps: int) -> World:
             except (QuotaExceeded, RuleDuplicate, ParameterInvalid):
                 pass
             need = cost_of(compile_host(host_view(cell)), SMALL.inline)
+            for host in cell.budgets.hosts.values():
+                groups = [cell.resources.groups[id] for id in host.of_group]
+                assert host.rules in (None, sum(len(group.rules) for group in groups))
             assert shortage(need, SMALL.room()) is None, need
         return world
 

@@ -13,6 +13,7 @@ from stockade.model.errors import (
     PrefixListVersionMismatch,
     QuotaExceeded,
     ResourceNotFound,
+    TokenReused,
 )
 from stockade.model.prefix_list import ListEntry, PrefixList
 from stockade.model.rule import Direction, PrefixListPeer
@@ -96,6 +97,15 @@ class TestALife:
     async def test_it_is_nobody_elses(self, cell: Cell, mary: Caller, office: PrefixList) -> None:
         with pytest.raises(ResourceNotFound):
             await PrefixLists(cell).describe(mary, [office.id])
+
+    async def test_the_same_token_makes_it_once(self, cell: Cell, vera: Caller) -> None:
+        lists = PrefixLists(cell)
+        made = await lists.create(vera, "office", 4, 10, client_token="once")
+        assert await lists.create(vera, "office", 4, 10, client_token="once") == made
+        with pytest.raises(TokenReused):
+            await lists.create(vera, "other", 4, 10, client_token="once")
+        await lists.delete(vera, made.id)
+        assert (await lists.create(vera, "other", 4, 10, client_token="once")).id != made.id
 
     async def test_it_goes_with_all_its_versions_and_tags(self, cell: Cell, vera: Caller, office: PrefixList) -> None:
         lists = PrefixLists(cell)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 
 import pytest
 
@@ -14,6 +15,7 @@ from stockade.service.accounts import Accounts
 from stockade.service.answers import Answers
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell
+from stockade.service.devices import Devices
 from stockade.service.instances import Instances, LaunchRequest
 from stockade.service.probing import MOST_OF_ONE, ProbedAnswer, Probing
 from stockade.service.rules import RuleRequest, Rules
@@ -81,15 +83,33 @@ async def test_who_is_imagined_or_nobody_is_not_sent_to(cell: Cell, vera: Caller
     ):
         probed = await probe(cell, kernel, vera, source, to, "tcp/80")
         assert (probed.agrees, probed.sent) == (None, 0)
-        assert said in str(probed.untried)
+        assert said in str(probed.undecided)
     assert kernel.asked == []
+
+
+async def test_what_others_may_have_done_is_no_disagreement(cell: Cell, vera: Caller, office: None) -> None:
+    """A flow of a protocol without ports lives on when its rule goes; and attached devices have others between them."""
+    through = Kernel(lambda _one: True)
+    gre = await probe(cell, through, vera, "app", "web", "47")
+    assert (gre.agrees, gre.sent) == (None, 1) and "a tracked flow of protocol 47" in str(gre.undecided)
+    admin = replace(vera, account=(await Accounts(cell).ensure_admin()).account)
+    groups = {group.name: group.id for group in await SecurityGroups(cell).describe(vera)}
+    for number, name in enumerate(("web", "app"), 1):
+        addresses = [ip_address(f"172.30.0.{number}")]
+        await Devices(cell).attach_device(
+            admin, cell.host, f"veth-{name}", f"02:aa:00:00:00:0{number}", addresses, [groups[name]]
+        )
+    lost = await probe(cell, Kernel(lambda _one: False), vera, "veth-app", "veth-web", "tcp/80")
+    assert (lost.agrees, lost.sent) == (None, 1) and "whoever forwards" in str(lost.undecided)
+    arrived = await probe(cell, through, vera, "veth-app", "veth-web", "tcp/443")
+    assert arrived.agrees is False
 
 
 async def test_packets_from_outside_are_an_administrators_alone(cell: Cell, vera: Caller, office: None) -> None:
     admin = replace(vera, account=(await Accounts(cell).ensure_admin()).account)
     kernel = Kernel(lambda one: one.sender is None and one.packet.port == 80)
     refused = await probe(cell, kernel, vera, "198.51.100.9", "web", "tcp/80")
-    assert refused.agrees is None and "interfaces of your own" in str(refused.untried)
+    assert refused.agrees is None and "interfaces of your own" in str(refused.undecided)
     assert kernel.asked == []
     [group] = [one.id for one in cell.resources.groups.values() if one.name == "web"]
     probed = await probe(cell, kernel, admin, "198.51.100.9", group, "tcp/80")

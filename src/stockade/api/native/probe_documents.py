@@ -12,13 +12,13 @@ MODES = ("model", "kernel", "both")
 
 
 def probe_document(probed: ProbedAnswer) -> dict[str, Any]:
-    """`agrees`: the kernel did with every packet what the engine said; null when no packet was sent."""
+    """`agrees`: the kernel did with every packet what the engine said; null when no packet told."""
     return {
         "agrees": probed.agrees,
         "sent": probed.sent,
         "arrived": sum(one.result.outcome is ProbeOutcome.ARRIVED for one in probed.packets),
         "left_out": probed.left_out,
-        "untried": probed.untried,
+        "undecided": probed.undecided,
         "packets": [
             {
                 "source": str(one.tried.packet.source),
@@ -26,7 +26,8 @@ def probe_document(probed: ProbedAnswer) -> dict[str, Any]:
                 "traffic": str(one.tried.stretch),
                 "expected": "arrived" if one.tried.passed else "lost",
                 "outcome": one.result.outcome.value,
-                "why": one.result.why,
+                "agrees": one.agrees,
+                "why": one.undecided,
             }
             for one in probed.packets
         ],
@@ -41,7 +42,7 @@ def test_document(documents: Documents, outcome: Outcome, probed: ProbedAnswer |
     expected = outcome.expected
     answer = outcome.answer if probed is None else probed.answer
     by_model = expected.holds(answer.reach)
-    by_kernel = None if probed is None or not probed.sent else _arrived_as(probed, expected.accept)
+    by_kernel = None if probed is None or probed.agrees is None else _arrived_as(probed, expected.accept)
     agrees = None if probed is None else probed.agrees
     said = {"model": by_model, "kernel": by_kernel, "both": by_model and by_kernel is not False}[mode]
     good = by_model if said is None else said

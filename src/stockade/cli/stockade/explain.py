@@ -49,18 +49,19 @@ def explanation_lines(answer: dict[str, Any], unicode: bool = True) -> list[str]
 
 def probe_lines(probe: dict[str, Any], unicode: bool = True) -> list[str]:
     """What real packets did, and whether that is what the engine says."""
-    if probe["agrees"] is None:
-        return [coloured(f"Probe: no packet sent: {probe['untried']}", "yellow", sys.stdout)]
     arrow = "→" if unicode else "->"
     sent = f"{probe['sent']} packet{'s' * (probe['sent'] != 1)} sent, {probe['arrived']} arrived"
+    if probe["agrees"] is None:
+        said = f"{sent}, which decides nothing" if probe["sent"] else "no packet sent"
+        return [coloured(f"Probe: {said}: {probe['undecided']}", "yellow", sys.stdout)]
     more = f"; {probe['left_out']} more of the question not sent" if probe["left_out"] else ""
-    untried = sum(one["outcome"] == "untried" for one in probe["packets"])
-    more += f"; {untried} could not be sent: {probe['untried']}" if untried else ""
+    silent = sum(one["agrees"] is None for one in probe["packets"])
+    more += f"; {silent} decided nothing: {probe['undecided']}" if silent else ""
     if probe["agrees"]:
         return [f"Probe: {sent}, as the rules say{more}"]
     lines = [coloured(f"Probe: {sent}: the kernel does otherwise than the rules say{more}", "red", sys.stdout)]
     for one in probe["packets"]:
-        if one["outcome"] not in ("untried", one["expected"]):
+        if one["agrees"] is False:
             said = f"the rules say {one['expected']}, the kernel {one['outcome']}"
             lines.append(f"  {one['traffic']} {one['source']} {arrow} {one['destination']}: {said}")
     return lines

@@ -186,6 +186,10 @@ def _cell_settings(settings: Settings) -> CellSettings:
         quotas=Quotas(
             rules_per_group=settings["quotas.rules_per_group"],
             groups_per_interface=settings["quotas.groups_per_interface"],
+            groups=settings["quotas.groups"],
+            vpcs=settings["quotas.vpcs"],
+            subnets=settings["quotas.subnets"],
+            prefix_lists=settings["quotas.prefix_lists"],
             instances=settings["quotas.instances"],
         ),
     )

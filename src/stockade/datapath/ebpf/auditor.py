@@ -17,9 +17,9 @@ from stockade.datapath.ebpf.maps import KeptMap, SharedArray
 from stockade.datapath.ebpf.rule_tables import RuleTables
 from stockade.policy.entries import HostPolicy, RuleSetId
 
-BUDGET_S = 0.01
-"""For one call: what it was at when this had passed, it ends with."""
-_AT_ONCE = 1024
+BUDGET_S = 0.003
+"""For one call: what it was at when this had passed, it ends with. A change of rules may have to wait that long."""
+_AT_ONCE = 256
 
 Finding = tuple[int, list[str]]  # how much was looked at, and what was wrong
 

@@ -148,6 +148,8 @@ class SimulatedDatapath:
         if own is not None and sender in self._devices:
             if isinstance(found, Neighbour):
                 return self._neighbour(found, own, len(frame) - ETHERNET)
+            if found is DropReason.NONE and own.filtered:
+                found = DropReason.SPOOFED_ARP  # strange ARP is not passed on: some stacks take it for theirs
             if isinstance(found, Reading) and found.source_mac != own.mac:
                 found = DropReason.SPOOFED_MAC
         return self._read(found, sender, len(frame) - ETHERNET)
@@ -162,6 +164,8 @@ class SimulatedDatapath:
             if found.packet is None or found.type != REDIRECTS:
                 return Verdict((Hop(Gate.SPOOF, receiver, rule=0),))
             found = Reading(found.packet, Kind.ALONE)
+        if found is DropReason.NONE:  # ARP of whatever kind: others say what it means
+            return Verdict((Hop(Gate.SPOOF, receiver, rule=0),))
         if isinstance(found, DropReason):
             return self._tell(_dropped(Gate.SPOOF, receiver, found), receiver, size)
         return self._tell(Filter(self._passage, own, incoming=True).let(found), receiver, size)

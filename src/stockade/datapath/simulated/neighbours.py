@@ -19,13 +19,13 @@ def refused_neighbour(self: Endpoint, said: Neighbour) -> DropReason | None:
         return DropReason.SPOOFED_MAC
     if said.type in (ADVERTISES_ROUTER, REDIRECTS):
         return DropReason.FOREIGN_REPLY
-    if said.type == SOLICITS_ROUTER:
+    if said.type == SOLICITS_ROUTER and not self.filtered:
         return None
-    if said.target is None or said.hop_limit != 255 or not said.claims <= {self.mac}:
+    if said.hop_limit != 255 or said.is_strange or not said.claims <= {self.mac}:
         return DropReason.SPOOFED_ARP
-    honest = (said.sender.is_unspecified or _is_own(self, said.sender)) and (
-        said.type != ADVERTISES or _is_own(self, said.target)
-    )
+    honest = said.sender.is_unspecified or _is_own(self, said.sender)
+    if said.type != SOLICITS_ROUTER:
+        honest = honest and said.target is not None and (said.type != ADVERTISES or _is_own(self, said.target))
     return None if honest else DropReason.SPOOFED_ARP
 
 

@@ -285,3 +285,26 @@ def test_filter_mode_checks_sources_and_neighbours_and_lets_routers_speak_to_the
 
 def test_a_device_of_ours_takes_nothing_that_comes_by_another_way() -> None:
     assert started().receive_frame(frame_of(call(), MAC), TWO).reason is DropReason.NOT_OURS
+
+
+def test_filter_mode_passes_on_nothing_behind_which_a_lie_could_stand() -> None:
+    datapath = filtered()
+    own = ip_address("2001:db8:5c::10")
+    whole = view(OFFICE)
+    six = replace(
+        whole, interfaces={name: replace(each, device=f"v-{name}") for name, each in whole.interfaces.items()}
+    )
+    datapath.apply(compile_host(six))
+    token_ring = bytearray(arp_frame(MAC, 2, bytes([10, 0, 0, 99]), bytes([10, 0, 0, 1]), MAC))
+    token_ring[15] = 6  # IEEE 802: Linux takes it for Ethernet's
+    assert datapath.send_frame(bytes(token_ring), ONE).reason is DropReason.SPOOFED_ARP
+    asks = Packet(own, ip_address("ff02::1"), ICMPV6, 135 << 8)
+    nonce, lie = bytes([14, 1]) + bytes(6), bytes([1, 1]) + bytes.fromhex(FOREIGN.replace(":", ""))
+    body = bytes([135, 0]) + bytes(6) + ip_address("fe80::1").packed + nonce + lie
+    assert datapath.send_frame(frame_of(asks, MAC, body=body, hop_limit=255), ONE).reason is DropReason.SPOOFED_ARP
+    to_router = replace(asks, port=133 << 8)
+    assert datapath.send_frame(neighbour_frame(to_router, MAC, bytes(16), MAC), ONE).passed
+    forged = neighbour_frame(to_router, MAC, bytes(16), FOREIGN)
+    assert datapath.send_frame(forged, ONE).reason is DropReason.SPOOFED_ARP
+    others = neighbour_frame(replace(to_router, source=ip_address("2001:db8:5c::99")), MAC, bytes(16), MAC)
+    assert datapath.send_frame(others, ONE).reason is DropReason.SPOOFED_ARP

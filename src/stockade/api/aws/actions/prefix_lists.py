@@ -21,8 +21,7 @@ _FILTERS: Table = {
 
 @action(
     "CreateManagedPrefixList",
-    reads=("PrefixListName", "Entries", "MaxEntries", "AddressFamily", "TagSpecifications"),
-    inert=("ClientToken",),
+    reads=("PrefixListName", "Entries", "MaxEntries", "AddressFamily", "TagSpecifications", "ClientToken"),
 )
 async def create_managed_prefix_list(asked: Asked) -> dict[str, Any]:
     given = asked.input
@@ -38,6 +37,7 @@ async def create_managed_prefix_list(asked: Asked) -> dict[str, Any]:
         given["MaxEntries"],
         _entries(given.get("Entries", ())),
         tags.specified(asked, "prefix-list"),
+        given.get("ClientToken") or None,
     )
     return {"PrefixList": _shown(asked, made)}
 
