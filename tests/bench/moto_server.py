@@ -18,7 +18,7 @@ _DEADLINE_S = 60.0
 
 
 @contextmanager
-def moto(host: TestSite) -> Iterator["subprocess.Popen[bytes]"]:
+def running(host: TestSite) -> Iterator["subprocess.Popen[bytes]"]:
     """moto's server as its users start it, in the same host namespace."""
     program = Path(sys.executable).with_name("moto_server")
     with subprocess.Popen(

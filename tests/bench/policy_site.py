@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from bench.moto_server import PORT, answers, moto
+from bench.moto_server import PORT, answers, running
 from netns.site import TestSite
 from stockade.daemon.wiring.names import THIS_HOST
 from stockade.model.addresses import mac_of
@@ -62,7 +62,7 @@ def both_sides() -> Iterator[tuple[TestSite, dict[str, Side]]]:
         site.stockade("down")
         _add_interfaces(Path(site.environment["STOCKADE_STATE"]), groups)
         site.up()
-        opened.enter_context(moto(site))
+        opened.enter_context(running(site))
         answers(site)
         theirs = boto3.client(
             "ec2",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.harness import Options, Report, interleaved, run
-from bench.moto_server import answers
+from bench.moto_server import answers, running
 from netns.site import TestSite, build_micro
 
 _SETTLE_S = 2.0
@@ -34,7 +34,7 @@ def measure(options: Options) -> Report:
     def moto() -> float:
         with _site() as host:
             began = time.perf_counter()
-            with moto(host) as process:
+            with running(host) as process:
                 answers(host)
                 took = time.perf_counter() - began
                 time.sleep(_SETTLE_S)
