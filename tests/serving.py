@@ -145,7 +145,7 @@ class World:
             answers,
             flows,
             usage,
-            probing=Probing(self.cell, self.feed.probe),
+            probing=Probing(self.cell, self.feed.probe, self.feed.flow_log),
             devices=Devices(self.cell),
             cuts=Cuts(self.cell),
             host=HOST,

@@ -3,10 +3,13 @@
 answer -> the packets that stand for the question -> those between real interfaces of one host -> its agent -> results
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from stockade.model import ports
+from stockade.model.flow import DropReason
 from stockade.model.host_view import HostView
 from stockade.model.ids import HostId, NetworkInterfaceId
 from stockade.model.probe import MOST_PROBES, ProbeOutcome, ProbePacket, ProbeResult
@@ -15,10 +18,12 @@ from stockade.service.answers import Answer, Question
 from stockade.service.caller import Caller
 from stockade.service.cell import Cell
 from stockade.service.directory import Directory
+from stockade.service.flows import FlowSource
 
 MOST_OF_ONE = 24
 """Packets sent for one question. Those left out differ from one sent only by a rule, and the answer says how many."""
 
+_LATELY = timedelta(seconds=10)
 _NOT_YOURS = "packets are sent for you only from interfaces of your own"
 
 SendProbes = Callable[[HostId, tuple[ProbePacket, ...]], Awaitable[tuple[ProbeResult, ...]]]
@@ -28,12 +33,14 @@ SendProbes = Callable[[HostId, tuple[ProbePacket, ...]], Awaitable[tuple[ProbeRe
 class Probed:
     """A packet that the engine was asked about, and what became of it in the kernel.
 
-    `attached`: it left or was to reach an attached device, where somebody else forwards.
+    `attached`: it left or was to reach an attached device, where somebody else forwards. `full`: the kernel told that
+    it dropped such a packet because an allowance of flows is used up.
     """
 
     tried: Tried
     result: ProbeResult
     attached: bool = False
+    full: bool = False
 
     @property
     def sent(self) -> bool:
@@ -54,6 +61,8 @@ class Probed:
             return self.result.why or "it was not sent"
         if self._arrived and not self.tried.passed and protocol not in (*ports.PORTED, *ports.TYPED):
             return f"a tracked flow of protocol {protocol} between the two may go on, and it would be part of that"
+        if self.tried.passed and not self._arrived and self.full:
+            return "an allowance of flows is used up: what rules allow is dropped until flows end"
         if self.tried.passed and not self._arrived and self.attached:
             return "whoever forwards between the two may have dropped it"
         return None
@@ -92,9 +101,12 @@ class ProbedAnswer:
 class Probing:
     """Use cases with packets. They open flows as any packet would, and change nothing else."""
 
-    def __init__(self, cell: Cell, send: SendProbes) -> None:
+    def __init__(self, cell: Cell, send: SendProbes, flows: FlowSource, told_within_s: float = 0.6) -> None:
+        """`flows` tells of drops, at latest after `told_within_s`."""
         self._cell = cell
         self._send = send
+        self._flows = flows
+        self._told_within_s = told_within_s
 
     async def probe(
         self, caller: Caller, answers: Sequence[Answer], ask: Callable[[Sequence[Question]], Awaitable[list[Answer]]]
@@ -108,7 +120,24 @@ class Probing:
         again = await ask([found[at].answer.question for at in differing]) if differing else []
         for at, answer in zip(differing, again, strict=True):
             found[at] = await self._probe(caller, answer)
+        if any(one.agrees is False for one in found):
+            await asyncio.sleep(self._told_within_s)
+            found = [self._with_full(one) if one.agrees is False else one for one in found]
         return found
+
+    def _with_full(self, probed: ProbedAnswer) -> ProbedAnswer:
+        """With those marked that the kernel dropped for want of room, as it told lately."""
+        since = self._cell.now() - _LATELY
+        full = {
+            (logged.event.packet.source, logged.event.packet.protocol, logged.event.packet.port)
+            for logged in self._flows.since()
+            if logged.event.reason is DropReason.CONNTRACK_FULL and logged.event.at >= since
+        }
+        packets = (
+            replace(one, full=(one.tried.packet.source, one.tried.packet.protocol, one.tried.packet.port) in full)
+            for one in probed.packets
+        )
+        return replace(probed, packets=tuple(packets))
 
     async def _probe(self, caller: Caller, answer: Answer) -> ProbedAnswer:
         chosen = _chosen(answer)

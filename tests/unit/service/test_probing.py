@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from ipaddress import ip_address
 
 import pytest
 
+from stockade.feed.flow_log import FlowLog
 from stockade.model.addresses import parse_cidr
+from stockade.model.flow import DropReason, FlowEvent, Gate
 from stockade.model.ids import HostId
 from stockade.model.probe import ProbeOutcome, ProbePacket, ProbeResult
 from stockade.model.rule import Direction
@@ -30,6 +33,7 @@ class Kernel:
 
     lets: Callable[[ProbePacket], bool]
     asked: list[tuple[HostId, tuple[ProbePacket, ...]]] = field(default_factory=list)
+    log: FlowLog = field(default_factory=FlowLog)
 
     async def send(self, host: HostId, packets: tuple[ProbePacket, ...]) -> tuple[ProbeResult, ...]:
         self.asked.append((host, packets))
@@ -50,7 +54,8 @@ async def office(cell: Cell, vera: Caller) -> None:
 async def probe(cell: Cell, kernel: Kernel, caller: Caller, source: str, to: str, traffic: str) -> ProbedAnswer:
     answers = Answers(cell)
     answer = await answers.explain(caller, source, to, parse_traffic(traffic))
-    [probed] = await Probing(cell, kernel.send).probe(caller, [answer], lambda again: answers.ask(caller, again))
+    probing = Probing(cell, kernel.send, kernel.log, told_within_s=0)
+    [probed] = await probing.probe(caller, [answer], lambda again: answers.ask(caller, again))
     return probed
 
 
@@ -85,6 +90,20 @@ async def test_who_is_imagined_or_nobody_is_not_sent_to(cell: Cell, vera: Caller
         assert (probed.agrees, probed.sent) == (None, 0)
         assert said in str(probed.undecided)
     assert kernel.asked == []
+
+
+async def test_a_full_table_is_no_disagreement(cell: Cell, vera: Caller, office: None) -> None:
+    kernel = Kernel(lambda _one: False)
+    assert (await probe(cell, kernel, vera, "app", "web", "tcp/80")).agrees is False
+    packet = kernel.asked[0][1][0].packet
+    dropped = FlowEvent(cell.now(), 1, packet, False, Gate.EGRESS, DropReason.CONNTRACK_FULL, (0, 0))
+    kernel.log.add(cell.host, [replace(dropped, at=cell.now() - timedelta(minutes=1))], 0)
+    assert (await probe(cell, kernel, vera, "app", "web", "tcp/80")).agrees is False
+    kernel.log.add(cell.host, [dropped], 0)
+    full = await probe(cell, kernel, vera, "app", "web", "tcp/80")
+    assert full.agrees is None and "allowance of flows" in str(full.undecided)
+    kernel.log.add(cell.host, [replace(dropped, reason=DropReason.NO_INGRESS_RULE)], 0)
+    assert (await probe(cell, kernel, vera, "app", "web", "tcp/22")).agrees is False
 
 
 async def test_what_others_may_have_done_is_no_disagreement(cell: Cell, vera: Caller, office: None) -> None:

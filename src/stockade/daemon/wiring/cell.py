@@ -143,7 +143,7 @@ async def open_control(settings: Settings, feed_delay_s: float = 0.0) -> Control
             answers,
             flows,
             usage,
-            probing=Probing(cell, feed.probe),
+            probing=Probing(cell, feed.probe, feed.flow_log),
             devices=Devices(cell),
             cuts=Cuts(cell),
             host=THIS_HOST,
