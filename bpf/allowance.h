@@ -76,7 +76,7 @@ inlined __u32 *charged_to(__u32 slot, __u32 generation, enum charge kind)
 	return slot && endpoint && endpoint->generation == generation ? charged(slot, kind) : 0;
 }
 
-outlined void forget_flow(int family, __u8 protocol, const void *key, const struct flow *flow)
+inlined void forget_flow(int family, __u8 protocol, const void *key, const struct flow *flow)
 {
 	__u32 initiator = flow->initiator, initiator_generation = flow->initiator_generation;
 	__u32 responder = flow->responder, responder_generation = flow->responder_generation;

@@ -61,6 +61,7 @@ struct work {
 	__u32 now;
 	__u32 fragment_link; /* the way its other fragments come by: 0 from an endpoint, else a device */
 	__u32 is_new;
+	__u64 identity; /* of whom the packet is for */
 };
 
 struct map_definition {

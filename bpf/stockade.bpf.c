@@ -60,7 +60,7 @@ separate int open_flow(struct __sk_buff *skb)
 	struct verdict *verdict;
 	struct address *known;
 	struct packet *packet;
-	__u64 mine, identity;
+	__u64 mine;
 	struct way *way;
 	int family;
 
@@ -86,7 +86,7 @@ separate int open_flow(struct __sk_buff *skb)
 
 	mine = own_identity(family, self, work->slot, packet->source);
 	known = known_address(family, self->vpc, packet->destination);
-	identity = known ? known->identity : 0;
+	work->identity = known ? known->identity : 0;
 	if (known && known->slot)
 		by_private_address(work, known->slot, mine);
 	else if (family == V4)
@@ -108,7 +108,7 @@ separate int open_flow(struct __sk_buff *skb)
 	/* The sender's gate speaks before the way does: whether somebody is there is not for all to know. */
 	begin(work);
 	verdict->slot = work->slot;
-	refused = egress(work, self, identity);
+	refused = egress(work, self, work->identity);
 	if (refused)
 		return drop(refused);
 	if (reason || !target) {

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import sys
 
 import pytest
 
@@ -159,6 +160,52 @@ def test_no_program_costs_the_verifier_more_than_its_budget() -> None:
     for fd in (types, *maps.values()):
         os.close(fd)
     assert max(walked.values()) < BUDGET, walked
+
+
+STACK = 512
+"""Bytes for all functions of a chain of calls, each rounded up to 32: what kernels before 6.13 allow."""
+
+
+def stack_of(code: bytes) -> int:
+    """How deep a function reaches below its frame pointer: by stores and loads, and by addresses it makes of it."""
+    deepest, copies = 0, set[int]()
+    for opcode, registers, offset, immediate in struct.iter_unpack("=BBhi", code):
+        to, of = (registers & 15, registers >> 4) if sys.byteorder == "little" else (registers >> 4, registers & 15)
+        if (opcode & 7 in (2, 3) and to == 10) or (opcode & 7 == 1 and of == 10):
+            deepest = min(deepest, offset)
+        elif opcode == 0xBF:
+            copies = copies | {to} if of == 10 else copies - {to}
+        elif opcode == 0x07 and to in copies:
+            deepest = min(deepest, immediate)
+            copies -= {to}
+    return max(32, -(deepest // 32) * 32)
+
+
+def deepest_chain(program: loader.ProgramSpec) -> tuple[int, tuple[str, ...]]:
+    """The most stack that any chain of calls takes, and which functions it is made of."""
+    ends = [*(start for start, _ in program.functions[1:]), len(program.code)]
+    parts = {start: (name, program.code[start:end]) for (start, name), end in zip(program.functions, ends, strict=True)}
+
+    def below(start: int) -> tuple[int, tuple[str, ...]]:
+        name, code = parts[start]
+        called = [
+            start + at + 8 + immediate * 8
+            for at, (opcode, registers, _, immediate) in zip(
+                range(0, len(code), 8), struct.iter_unpack("=BBhi", code), strict=True
+            )
+            if opcode == 0x85 and (registers >> 4 if sys.byteorder == "little" else registers & 15) == 1
+        ]
+        depth, names = max((below(each) for each in called), default=(0, ()))
+        return depth + stack_of(code), (name, *names)
+
+    return below(0)
+
+
+@pytest.mark.parametrize("fault", ["", "antispoof", "ingress"])
+def test_no_chain_of_calls_takes_more_stack_than_older_kernels_have(fault: str) -> None:
+    spec = loader.read_object(loader.shipped_object(fault))
+    deepest = [deepest_chain(program) for program in spec.programs.values()]
+    assert [each for each in deepest if each[0] > STACK or len(each[1]) > 8] == []
 
 
 def made_maps(spec: loader.ObjectSpec) -> dict[str, int]:
