@@ -63,9 +63,13 @@ inlined struct address *known_address(int family, __u32 vpc, const __be32 *addre
 	}
 }
 
+/* Who has none of the family has not the unspecified one, which stands for none. */
 inlined int is_primary(int family, const struct endpoint *self, const __be32 *address)
 {
-	return family == V4 ? address[0] == self->address : same_address(V6, address, self->address6);
+	if (family == V4)
+		return address[0] == self->address && address[0];
+	return same_address(V6, address, self->address6) &&
+	       (address[0] || address[1] || address[2] || address[3]);
 }
 
 inlined int owns(int family, const struct endpoint *self, __u32 slot, const __be32 *address)

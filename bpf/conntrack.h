@@ -322,19 +322,14 @@ inlined int still_has(const struct work *work, const struct flow *flow, const st
 	const int is_public = family == V4 && flow->flags & FLOW_VIA_PUBLIC;
 	__be32 address[4] = {};
 
+	if (is_public && is_egress && !(flow->flags & FLOW_MEMBER) &&
+	    flow->judged_source != flow->initiator_address && flow->judged_source != end->public_address)
+		return 0;
+	if (is_public && !is_egress)
+		return flow->responder_address == end->public_address;
 	if (!(end->flags & CHECK_SOURCE))
-		return 1; /* a router is an end of what others say */
-	if (is_egress) {
-		if (is_public && !(flow->flags & FLOW_MEMBER) &&
-		    flow->judged_source != flow->initiator_address &&
-		    flow->judged_source != end->public_address)
-			return 0;
-		address[0] = flow->initiator_address;
-	} else {
-		if (is_public)
-			return flow->responder_address == end->public_address;
-		address[0] = flow->responder_address;
-	}
+		return 1; /* a router is an end of what others say, in its own network */
+	address[0] = is_egress ? flow->initiator_address : flow->responder_address;
 	if (family == V6)
 		copy_address(address, is_egress == !!forward ? work->packet.source : work->packet.destination);
 	return owns(family, end, is_egress ? flow->initiator : flow->responder, address);

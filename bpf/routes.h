@@ -82,7 +82,8 @@ inlined enum drop_reason by_public_address6(struct work *work, const struct endp
 		return NO_ROUTE;
 	if (!live_endpoint(work->way.slot))
 		return ENDPOINT_UNKNOWN;
-	if (!(self->flags & PUBLIC6))
+	/* A router's word for others ends with its own network: here they would be taken for the receiver's neighbours. */
+	if (!(self->flags & PUBLIC6) || !owns(V6, self, work->slot, work->packet.source))
 		return NO_PUBLIC_ADDRESS;
 	work->way.via_public = 1;
 	copy_address(work->way.judged_source, work->packet.source);

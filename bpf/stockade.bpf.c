@@ -71,8 +71,11 @@ separate int open_flow(struct __sk_buff *skb)
 	way = &work->way;
 	__builtin_memset(way, 0, sizeof(*way));
 	family = packet->family & 1;
-	verdict->gate = ROUTE;
+	verdict->gate = SPOOF;
 	verdict->slot = work->slot;
+	if (!self->policy)
+		return drop(NO_POLICY); /* nobody's yet, or no longer: for the services too */
+	verdict->gate = ROUTE;
 	if (unlikely(is_own_resolver(packet, self)) && packet->kind == OF_A_FLOW)
 		return to_service(skb, SERVICE_BY_NETWORK);
 	if (is_link_local(family, packet->destination)) {

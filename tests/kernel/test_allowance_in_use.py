@@ -3,7 +3,8 @@
 import pytest
 
 from kernel.ebpf_host import EbpfHost, Guest
-from kernel.test_allowance import ALLOWANCE, connection, flood, goes_on, guests, host, used
+from kernel.policies import policy_of
+from kernel.test_allowance import ALLOWANCE, WORLD, connection, flood, goes_on, guests, host, used
 
 __all__ = ["guests", "host"]  # fixtures
 
@@ -24,4 +25,6 @@ def test_what_was_half_open_when_noted_and_is_made_since_stays(
     assert goes_on(late)
     flood(guests, "flooder", "victim", family, 3 * ALLOWANCE)
     assert used(host, guests, "flooder").tracked <= ALLOWANCE
+    # Without rules only its entry lets it go on: else it might be judged as new, and nobody would notice.
+    host.datapath.apply(policy_of(WORLD, ["careful"]))
     assert goes_on(late)

@@ -217,6 +217,42 @@ FAMILIES_APART = scenario(
     ],
 )
 
+UNADDRESSED = scenario(
+    "S1 who has no address of a family has not the unspecified one either",
+    world(
+        group("open", ingress=["all from 0.0.0.0/0", "all from ::/0"], egress=OPEN),
+        instance("four", "open"),
+        instance("both", "open", ipv6=True),
+    ),
+    [
+        ("both/6", "both/6", "tcp/80", PASS),
+        ("four as ::", "both/6", "tcp/80", SPOOFED),
+        ("four as ::", "fd00:ec2::254", "tcp/80", SPOOFED),
+        ("both as ::", "both/6", "tcp/80", SPOOFED),
+        ("four as 0.0.0.0", "both", "tcp/80", SPOOFED),
+    ],
+)
+
+BORROWED6 = scenario(
+    "S2 a router speaks for others in its own network, and to other networks for itself alone",
+    world(
+        group("open", egress=OPEN),
+        group("inside", ingress=["udp/53 from 2001:db8:5c::/48", "udp/53 from 2600::/16"], egress=OPEN),
+        instance("router", "open", network="theirs", source_dest_check=False, public6=True),
+        instance("beside", "inside", network="theirs", public6=True),
+        instance("victim", "inside", network="mine", public6=True),
+        instance("friend", "inside", network="mine", public6=True),
+    ),
+    [
+        ("friend/6", "victim/6", "udp/53", PASS),
+        ("router/6", "victim/6", "udp/53", PASS),
+        ("router/6 as 2600::9", "beside/6", "udp/53", PASS),
+        ("router/6 as 2600::9", "victim/6", "udp/53", DropReason.NO_PUBLIC_ADDRESS),
+        ("router/6 as 2001:db8:5c:2::13", "victim/6", "udp/53", DropReason.NO_PUBLIC_ADDRESS),
+    ],
+)
+
 SCENARIOS = (
     *(UNION6, TWO_GATES6, REFERENCES6, MET_FROM_OUTSIDE6, ICMPV6, SERVICES, FORGED6, PREFIX_LISTS, FAMILIES_APART),
+    *(UNADDRESSED, BORROWED6),
 )

@@ -19,8 +19,9 @@ with the compiler, so an error would have to be made twice to go unseen.
       a public address, sender classic, same network      source and its groups stay
       a public address otherwise                          source becomes the sender's public address and
                                                           belongs to no group; none: drop NO_PUBLIC_ADDRESS
-      an IPv6 address that is met from outside            source stays and belongs to no group; the sender
-                                                          not met from outside: drop NO_PUBLIC_ADDRESS
+      an IPv6 address that is met from outside            source stays and belongs to no group; not the
+                                                          sender's, or the sender not met from outside:
+                                                          drop NO_PUBLIC_ADDRESS
       anything else                                       drop NO_ROUTE
     the ingress gate of whoever owns the destination
 
@@ -116,7 +117,8 @@ def _way_by_public(
     if receiver is None:
         return DropReason.NO_ROUTE
     if packet.destination.version == 6:
-        return (receiver, Party(packet.source, NOBODYS)) if sender.public6 else DropReason.NO_PUBLIC_ADDRESS
+        is_met = sender.public6 and packet.source in sender.addresses
+        return (receiver, Party(packet.source, NOBODYS)) if is_met else DropReason.NO_PUBLIC_ADDRESS
     if sender.classic and receiver.vpc == sender.vpc:
         return receiver, private
     if sender.public is None:

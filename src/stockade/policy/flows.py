@@ -170,14 +170,15 @@ def _ends_have_their_addresses(view: HostView, flow: Flow) -> bool:
     called_by_public = flow.by_public and flow.seen.source.version == 4
     if flow.initiator is not None:
         own = view.interfaces[flow.initiator.interface]
-        if own.source_dest_check:
-            translated = called_by_public and not flow.known and flow.source != flow.written.source
-            if flow.written.source not in own.addresses or (translated and own.public != flow.source):
-                return False
+        translated = called_by_public and not flow.known and flow.source != flow.written.source
+        if translated and own.public != flow.source:
+            return False
+        if own.source_dest_check and flow.written.source not in own.addresses:
+            return False
     own = view.interfaces[flow.responder.interface]
-    if not own.source_dest_check:
-        return True
-    return own.public == flow.written.destination if called_by_public else flow.seen.destination in own.addresses
+    if called_by_public:
+        return own.public == flow.written.destination
+    return not own.source_dest_check or flow.seen.destination in own.addresses
 
 
 def _goes_as_the_first(reading: Reading, flow: Flow) -> bool:

@@ -52,6 +52,7 @@ class EndpointTable:
         self._records, self._names, self._devices = shared["endpoints"], shared["endpoint_names"], shared["devices"]
         self._usages = shared["usages"]
         self._far_devices, self._drops = maps["far_devices"], maps["endpoint_drops"]
+        self._candidates, self._datagrams = maps["candidates"], maps["datagrams"]
         self._addresses = AddressTable(maps, self._hear_identity)
         self._slots: dict[NetworkInterfaceId, Slot] = {}
         self._by_number: dict[int, NetworkInterfaceId] = {}
@@ -216,8 +217,7 @@ class EndpointTable:
                 break
         else:
             raise TableFull(f"map endpoints: {layout.MAX_SLOTS - 1} endpoints are known")
-        for reason in DropReason:
-            self._drops.remove(layout.ENDPOINT_DROP_KEY.pack(number, reason))
+        self._forget_drops(number)
         self._last_number = number
         generation = _after(EndpointRecord.unpack(self._records.get(number)).generation)
         slot = self._slots[endpoint] = Slot(number, EndpointRecord(generation))
@@ -231,6 +231,7 @@ class EndpointTable:
         self._records.store32(slot.number, layout.IFINDEX_AT, 0)
         self._close(slot, _after(slot.generation))
         self._names.put(slot.number, bytes(layout.ENDPOINT_NAME.size))
+        self._forget_drops(slot.number)
         del self._slots[endpoint], self._by_number[slot.number]
         if slot.endpoint is not None:
             self._addresses.disclaim(slot.number, slot.endpoint)
@@ -240,7 +241,20 @@ class EndpointTable:
         slot.record = replace(slot.record, policy=0, generation=generation)
         self._records.store32(slot.number, layout.POLICY_AT, 0)
         self._records.store32(slot.number, layout.GENERATION_AT, generation)
-        self._usages.put(slot.number, bytes(layout.USAGE.size))
+        self._forget_traffic(slot.number)
+
+    def _forget_traffic(self, number: int) -> None:
+        """What the programs keep by its slot goes: the tables are everybody's, and would fill with the gone."""
+        noted = layout.USAGE.unpack(self._usages.get(number))[2]
+        if any(noted):
+            self._candidates.remove_all([layout.PLACE.pack(number, place) for place in range(2 * layout.CANDIDATES)])
+        for place in range(layout.DATAGRAMS):
+            self._datagrams.remove(layout.PLACE.pack(number, place))
+        self._usages.put(number, bytes(layout.USAGE.size))
+
+    def _forget_drops(self, number: int) -> None:
+        for reason in DropReason:
+            self._drops.remove(layout.ENDPOINT_DROP_KEY.pack(number, reason))
 
     def _write_name(self, endpoint: NetworkInterfaceId, slot: Slot) -> None:
         self._names.put(slot.number, _name_of(endpoint, slot).pack())

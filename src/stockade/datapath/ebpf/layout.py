@@ -27,6 +27,8 @@ MAX_SLOTS = 16384
 MAX_POLICIES = 8192
 MAX_RULES = 32768
 MAX_INTERVALS = 262144
+CANDIDATES = 64
+DATAGRAMS = 32
 FILTER_ZONE = 0x800000
 MAX_VPC = FILTER_ZONE - 1
 ROUTER_MAC = MacAddress("0e:5c:00:00:00:01")
@@ -49,6 +51,7 @@ INTERVAL_SET = struct.Struct("=II32s")
 PREFIX_KEY = {4: struct.Struct("=II4s"), 6: struct.Struct("=II16s")}
 HITS = struct.Struct("=QQ")
 ENDPOINT_DROP_KEY = struct.Struct("=II")
+PLACE = struct.Struct("=II")  # struct candidate_key, struct fragment_key: of a slot, by number
 FLOW_KEY = {4: struct.Struct("=8s4sI"), 6: struct.Struct("=32s4sI")}
 FLOW = struct.Struct("=11I4s4s4sII")
 USAGE = struct.Struct("=II8s")

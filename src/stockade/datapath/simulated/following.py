@@ -46,14 +46,13 @@ class Following:
 
     def _still_has(self, flow: Flow, gate: Gate, endpoint: Endpoint) -> bool:
         """Whether the end has the address that the flow knows it by. A router is an end of what others say."""
-        if not endpoint.source_dest_check:
-            return True
         by_public = flow.via_public and flow.first.source.version == 4
-        if gate is Gate.INGRESS:
-            return endpoint.public == flow.called if by_public else flow.first.destination in endpoint.addresses
+        if by_public and gate is Gate.INGRESS:
+            return endpoint.public == flow.called
         if by_public and not flow.is_member and flow.judged_source not in (flow.source, endpoint.public):
             return False
-        return flow.source in endpoint.addresses
+        own = flow.first.destination if gate is Gate.INGRESS else flow.source
+        return not endpoint.source_dest_check or own in endpoint.addresses
 
     def _asked_again(self, flow: Flow, gate: Gate, end: End) -> End | Hop:
         packet = flow.first

@@ -149,7 +149,7 @@ class Judge:
         if receiver is None:
             return DropReason.NO_ROUTE
         if packet.destination.version == 6:
-            if not sender.public6:
+            if not sender.public6 or packet.source not in sender.addresses:
                 return DropReason.NO_PUBLIC_ADDRESS
             return Arrival(packet, receiver, packet.source, NO_IDENTITY, via_public=True)
         private = replace(packet, destination=primary(receiver))
