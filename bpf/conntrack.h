@@ -230,7 +230,6 @@ separate int remember(void)
 		old->egress_epoch = new->egress_epoch;
 		old->ingress_epoch = new->ingress_epoch;
 		old->judged_source = new->judged_source;
-		old->port = new->port;
 		old->seen = new->seen;
 		if (over) {
 			old->flags = new->flags;

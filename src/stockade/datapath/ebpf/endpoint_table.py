@@ -10,6 +10,7 @@ again only after all others were.
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
@@ -217,7 +218,8 @@ class EndpointTable:
                 break
         else:
             raise TableFull(f"map endpoints: {layout.MAX_SLOTS - 1} endpoints are known")
-        self._forget_drops(number)
+        for reason in DropReason:
+            self._drops.remove(layout.ENDPOINT_DROP_KEY.pack(number, reason))
         self._last_number = number
         generation = _after(EndpointRecord.unpack(self._records.get(number)).generation)
         slot = self._slots[endpoint] = Slot(number, EndpointRecord(generation))
@@ -231,7 +233,7 @@ class EndpointTable:
         self._records.store32(slot.number, layout.IFINDEX_AT, 0)
         self._close(slot, _after(slot.generation))
         self._names.put(slot.number, bytes(layout.ENDPOINT_NAME.size))
-        self._forget_drops(slot.number)
+        _clear(self._drops, (layout.ENDPOINT_DROP_KEY.pack(slot.number, reason) for reason in DropReason))
         del self._slots[endpoint], self._by_number[slot.number]
         if slot.endpoint is not None:
             self._addresses.disclaim(slot.number, slot.endpoint)
@@ -247,14 +249,9 @@ class EndpointTable:
         """What the programs keep by its slot goes: the tables are everybody's, and would fill with the gone."""
         noted = layout.USAGE.unpack(self._usages.get(number))[2]
         if any(noted):
-            self._candidates.remove_all([layout.PLACE.pack(number, place) for place in range(2 * layout.CANDIDATES)])
-        for place in range(layout.DATAGRAMS):
-            self._datagrams.remove(layout.PLACE.pack(number, place))
+            _clear(self._candidates, (layout.PLACE.pack(number, place) for place in range(2 * layout.CANDIDATES)))
+        _clear(self._datagrams, (layout.PLACE.pack(number, place) for place in range(layout.DATAGRAMS)))
         self._usages.put(number, bytes(layout.USAGE.size))
-
-    def _forget_drops(self, number: int) -> None:
-        for reason in DropReason:
-            self._drops.remove(layout.ENDPOINT_DROP_KEY.pack(number, reason))
 
     def _write_name(self, endpoint: NetworkInterfaceId, slot: Slot) -> None:
         self._names.put(slot.number, _name_of(endpoint, slot).pack())
@@ -396,6 +393,14 @@ def _ordered(endpoint: Endpoint) -> tuple[Address, ...]:
 
 def _open_now(record: EndpointRecord) -> tuple[bool, ...]:
     return tuple(bool(each) and each == record.epoch for each in record.opened)
+
+
+def _clear(table: Map, keys: Iterable[bytes]) -> None:
+    """Those of the keys that are there go, as far as the kernel lets them."""
+    with suppress(OSError):
+        for key in keys:
+            if table.get(key) is not None:
+                table.remove(key)
 
 
 def _after(number: int) -> int:
