@@ -24,6 +24,11 @@ ROOT = Path(__file__).parents[2]
 MODULES = ("veth", "sch_ingress", "cls_bpf")
 PACKAGES = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py")
 LEFT_OUT = {"site-packages", "test", "__pycache__", "idlelib", "tkinter", "ensurepip", "lib2to3"}
+TESTS = (
+    *("test_object", "test_stack", "test_scenarios_in_the_kernel", "test_both_families", "test_packets"),
+    *("test_datapath", "test_timers", "test_address_reuse", "test_flows_by_chance"),
+)
+"""Unless others are named. Floods and a fault at every write are the same on any kernel, and take hours there."""
 PACKAGE = "linux-image-{series}[0-9.-]*-cloud-{architecture}"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 DOWNLOADS = ROOT / ".stockade" / "kernels"
@@ -137,8 +142,8 @@ def run(package: Path, arguments: list[str]) -> int:
         kernel = Path(directory, "kernel")
         subprocess.run(["dpkg", "-x", str(package), str(kernel)], check=True)
         image = next(kernel.glob("boot/vmlinu*"))
-        here = sorted(str(path.relative_to(ROOT)) for path in Path(__file__).parent.glob("test_*.py"))
-        init = INIT.format(python=Path(sys.executable).resolve(), tests=" ".join(arguments or here))
+        tests = " ".join(arguments or [f"tests/kernel/{name}.py" for name in TESTS])
+        init = INIT.format(python=Path(sys.executable).resolve(), tests=tests)
         archive = Path(directory, "initrd.gz")
         write_archive(archive, init, contents(kernel))
         machine = [f"qemu-system-{os.uname().machine}", "-m", "3072", "-nographic", "-no-reboot"]
