@@ -200,7 +200,8 @@ inlined int same_parties(const struct flow *old, const struct flow *new)
 	       old->initiator_generation == new->initiator_generation &&
 	       old->responder_generation == new->responder_generation &&
 	       old->initiator_address == new->initiator_address &&
-	       old->responder_address == new->responder_address && old->link == new->link;
+	       old->responder_address == new->responder_address && old->link == new->link &&
+	       !((old->flags ^ new->flags) & FLOW_TURNED);
 }
 
 /*
@@ -339,25 +340,28 @@ separate int reconsider(__u32 forward)
 {
 	struct work *work = desk();
 	struct flow *flow = work ? this_flow(work) : 0;
-	struct endpoint *end;
+	struct endpoint *one, *other;
 	enum drop_reason reason = PASSED;
+	int changed, changed_there;
 
 	if (!flow)
 		return PASSED;
-	end = same_endpoint(flow->initiator, flow->initiator_generation);
-	if (end && end->epoch != flow->egress_epoch) {
+	one = same_endpoint(flow->initiator, flow->initiator_generation);
+	changed = one && one->epoch != flow->egress_epoch;
+	if (changed && !still_has(work, flow, one, EGRESS, forward))
+		return NO_FLOW;
+	other = same_endpoint(flow->responder, flow->responder_generation);
+	changed_there = other && other->epoch != flow->ingress_epoch;
+	if (changed_there && !still_has(work, flow, other, INGRESS, forward))
+		return NO_FLOW;
+	if (changed) {
 		work->verdict.gate = EGRESS;
 		work->verdict.slot = flow->initiator;
-		if (!still_has(work, flow, end, EGRESS, forward))
-			return NO_FLOW;
 		reason = ask_again(work, flow, EGRESS, forward);
 	}
-	end = same_endpoint(flow->responder, flow->responder_generation);
-	if (!reason && end && end->epoch != flow->ingress_epoch) {
+	if (!reason && changed_there) {
 		work->verdict.gate = INGRESS;
 		work->verdict.slot = flow->responder;
-		if (!still_has(work, flow, end, INGRESS, forward))
-			return NO_FLOW;
 		reason = ask_again(work, flow, INGRESS, forward);
 	}
 	return reason;

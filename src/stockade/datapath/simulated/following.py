@@ -32,12 +32,11 @@ class Following:
 
     def reconsidered(self, flow: Flow) -> Flow | Hop | None:
         """The flow as it stands today, or the gate that ends it. None: an end has lost the address it has in it."""
-        for gate in (Gate.EGRESS, Gate.INGRESS):
-            end = flow.initiator if gate is Gate.EGRESS else flow.responder
-            if end is None or self.epochs[end.endpoint].now == end.epoch:
-                continue
-            if not self._still_has(flow, gate, self.policy.endpoints[end.endpoint]):
-                return None
+        ends = ((Gate.EGRESS, flow.initiator), (Gate.INGRESS, flow.responder))
+        changed = [(gate, end) for gate, end in ends if end and self.epochs[end.endpoint].now != end.epoch]
+        if not all(self._still_has(flow, gate, self.policy.endpoints[end.endpoint]) for gate, end in changed):
+            return None
+        for gate, end in changed:
             asked = self._asked_again(flow, gate, end)
             if isinstance(asked, Hop):
                 return asked
