@@ -200,8 +200,14 @@ inlined int same_parties(const struct flow *old, const struct flow *new)
 	       old->initiator_generation == new->initiator_generation &&
 	       old->responder_generation == new->responder_generation &&
 	       old->initiator_address == new->initiator_address &&
-	       old->responder_address == new->responder_address && old->link == new->link &&
-	       !((old->flags ^ new->flags) & FLOW_TURNED);
+	       old->responder_address == new->responder_address && old->link == new->link;
+}
+
+/* Of IPv6 a flow has no addresses: between two of one endpoint's own, its direction tells which of them began. */
+inlined int begins_the_other_way(const struct work *work, const struct flow *old)
+{
+	return (old->flags ^ work->fresh.flags) & FLOW_TURNED && work->packet.family == V6 &&
+	       !same_address(V6, work->key.address[0], work->key.address[1]);
 }
 
 /*
@@ -223,7 +229,7 @@ separate int remember(void)
 	old = this_flow(work);
 	over = !old || is_shut(old) || !is_live(old, new->seen);
 	work->is_new = 1;
-	if (old && same_parties(old, new)) {
+	if (old && same_parties(old, new) && !begins_the_other_way(work, old)) {
 		work->is_new = over;
 		track(old, new->flags);
 		old->egress_rule = new->egress_rule;

@@ -149,7 +149,7 @@ def test_whichever_write_is_refused_the_old_policy_stands_and_the_next_apply_suc
 
 def audited(host: EbpfHost) -> tuple[str, ...]:
     """What a whole round of the auditor says."""
-    return tuple(line for _ in range(4) for line in host.datapath.audit().drift)
+    return tuple(line for _ in range(40) for line in host.datapath.audit().drift)
 
 
 @pytest.mark.parametrize("change", ["a history", "growth"])

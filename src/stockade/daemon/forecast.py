@@ -17,7 +17,9 @@ def what_up_makes(settings: Settings) -> list[HostObject]:
 def _things(settings: Settings) -> Iterator[HostObject]:
     site = Site.to_run(settings)
     yield HostObject("directory", str(site.directory), "journal, credentials (0600), last view")
-    yield HostObject("directory", str(settings.state_directory), "state.db, images, instances, agent; stays after `down`")
+    yield HostObject(
+        "directory", str(settings.state_directory), "state.db, images, instances, agent; stays after `down`"
+    )
     host, port = settings.listen
     yield HostObject("listener", f"{host}:{port}", "EC2 API and /_stockade/")
     yield HostObject("process", "control", "unprivileged: API and state")
