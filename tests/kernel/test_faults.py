@@ -19,7 +19,7 @@ from kernel.ebpf_host import EbpfHost
 from scenarios.random_worlds import random_history
 from scenarios.worlds import group, instance, view, world
 from stockade.datapath.contract import ApplyFailed, DeviceName
-from stockade.datapath.ebpf import syscall
+from stockade.datapath.ebpf import auditor, syscall
 from stockade.datapath.ebpf.attach import ENDPOINT
 from stockade.linux import links, traffic_control
 from stockade.linux.netlink import Netlink
@@ -231,6 +231,15 @@ def test_what_differs_in_a_map_is_found_said_and_put_right(
     assert f"map {name}:" in said[0]
     assert host.datapath.observe() == policy
     assert audited(host) == ()
+
+
+def test_an_audit_goes_on_where_the_last_one_ended(host: EbpfHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditor, "BUDGET_S", 0.0)
+    policy = CHANGES["a history"][0]
+    attach_all(host, (policy,))
+    host.datapath.apply(policy)
+    lose(host, "prefixes6")
+    assert [line for _ in range(200) for line in host.datapath.audit().drift] != []
 
 
 @pytest.mark.parametrize(
