@@ -239,6 +239,7 @@ separate int remember(void)
 		old->judged_source = new->judged_source;
 		old->seen = new->seen;
 		if (over) {
+			old->port = new->port; /* another flow, which this packet is the first of */
 			old->flags = new->flags;
 			old->patience = new->patience;
 		} else {
